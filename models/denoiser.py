@@ -1,0 +1,128 @@
+"""The shell around every denoiser: checks at the door, limits of the noise level, dtypes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+
+from models.protocol import ModelInfo
+
+_LARGEST = 1e12  # far beyond every noise schedule; squares stay within float32
+
+
+class Denoiser(ABC):
+    """Base of the models: validates, treats the limits, and asks for the posterior mean.
+
+    Half-precision input is computed in float32; float32 and float64 stay what they are. No
+    gradient is recorded. Nothing waits for the device.
+
+    Args:
+        info: The model's description.
+        device: Where its data live and where ``x`` must be.
+    """
+
+    def __init__(self, info: ModelInfo, device: str | torch.device = "cpu") -> None:
+        """Check that the device exists."""
+        self._info = info
+        self._classes = frozenset(entry.id for entry in info.classes)
+        try:
+            # An allocation resolves "cuda" to "cuda:0" and fails early on a missing device.
+            self._device = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device={device!r} cannot be used by torch: {error}") from error
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's description."""
+        return self._info
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, without the batch axis."""
+        return self._info.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's data live."""
+        return self._device
+
+    @torch.no_grad()
+    def denoise(
+        self, x: torch.Tensor, alpha: float, sigma: float, cond: str | None = None
+    ) -> torch.Tensor:
+        """Return the expected clean sample behind ``x = alpha * x0 + sigma * eps``.
+
+        Args:
+            x: Noisy samples, shape (n, *shape), any floating dtype, on the model's device.
+            alpha: Signal scale, 0 to 1e12. At 0 the answer is the mean of the data.
+            sigma: Noise scale, 0 to 1e12. At 0 the answer is ``x / alpha``.
+            cond: Id of a class; None means the default class.
+
+        Returns:
+            x0_hat, same shape and dtype as ``x``.
+
+        Raises:
+            TypeError: ``x`` is not a floating tensor, ``alpha`` or ``sigma`` not a number.
+            ValueError: Wrong shape or device, a level outside its range, an unknown
+                class.
+        """
+        self._check_samples("x", x)
+        alpha, sigma = check_level("alpha", alpha), check_level("sigma", sigma)
+        name = self.class_id(cond)
+        if sigma == 0.0 and alpha > 0.0:
+            return x / alpha
+        work = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+        if alpha == 0.0:
+            return self._mean(name, work.dtype).expand_as(x).to(x.dtype, copy=True)
+        return self._posterior_mean(work, alpha, sigma, name).to(x.dtype)
+
+    def class_id(self, cond: str | None) -> str:
+        """Return the id that ``cond`` stands for.
+
+        Raises:
+            ValueError: ``cond`` is not a class of this model.
+        """
+        if cond is None:
+            return self._info.default_class
+        if cond not in self._classes:
+            allowed = ", ".join(entry.id for entry in self._info.classes)
+            raise ValueError(
+                f"cond={cond!r} is not a class of model {self._info.id!r}; allowed: {allowed}"
+            )
+        return cond
+
+    def _check_samples(self, name: str, x: torch.Tensor) -> None:
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+            raise TypeError(f"{name} must be a floating-point torch tensor, got {kind}")
+        if x.shape[1:] != self.shape or x.ndim != len(self.shape) + 1:
+            expected = ", ".join(map(str, ("n", *self.shape)))
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected ({expected})")
+        if x.device != self._device:
+            raise ValueError(f"{name} is on {x.device}, the model on {self._device}: move one")
+
+    @abstractmethod
+    def _posterior_mean(
+        self, x: torch.Tensor, alpha: float, sigma: float, cond: str
+    ) -> torch.Tensor:
+        """E[x0 | x] for alpha > 0 and sigma > 0, float32 or float64."""
+
+    @abstractmethod
+    def _mean(self, cond: str, dtype: torch.dtype) -> torch.Tensor:
+        """E[x0], shape (*shape)."""
+
+
+def check_level(name: str, value: float) -> float:
+    """Return ``value`` as a float after checking that it can be a level's alpha or sigma.
+
+    Raises:
+        TypeError: Not a number.
+        ValueError: Negative, not finite, or above 1e12.
+    """
+    if isinstance(value, bool | str | torch.Tensor):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    number = float(value)
+    if not 0.0 <= number <= _LARGEST:
+        raise ValueError(f"{name}={value!r} must lie between 0 and {_LARGEST:g}")
+    return number

@@ -1,0 +1,74 @@
+"""Which models there are, and how one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+from models import emoji, local_score, mixtures, points
+from models.denoiser import Denoiser
+from models.protocol import ModelInfo, Option
+
+MODELS: Mapping[str, ModelInfo] = MappingProxyType(
+    {
+        info.id: info
+        for info in (
+            local_score.info(),
+            emoji.info(),
+            points.INFO,
+            mixtures.PLANE,
+            mixtures.LINE,
+        )
+    }
+)
+
+
+def load(model_id: str, device: str = "cpu", **options: float) -> Denoiser:
+    """Return a model; the same arguments give the same object while it is remembered.
+
+    Args:
+        model_id: Key of ``MODELS``.
+        device: Where it computes, as torch writes it ("cpu", "cuda", "cuda:1", "mps").
+        **options: Numbers named in the model's ``info.options``; missing ones take the default.
+
+    Raises:
+        ValueError: Unknown model, option or device, or a value outside its range.
+        TypeError: A value that is not a number.
+    """
+    if model_id not in MODELS:
+        raise ValueError(f"model_id={model_id!r} is unknown; allowed: {', '.join(MODELS)}")
+    known = {option.name: option for option in MODELS[model_id].options}
+    for name, value in options.items():
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"{name}={value!r}: model {model_id!r} has no such option: {allowed}")
+    values = {name: options.get(name, option.default) for name, option in known.items()}
+    checked = tuple(_check(known[name], value) for name, value in values.items())
+    return _build(model_id, str(device), checked)
+
+
+def _check(option: Option, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option.name}={value!r} must be a number")
+    if not option.low <= value <= option.high:
+        raise ValueError(
+            f"{option.name}={value!r} must lie between {option.low:g} and {option.high:g}"
+        )
+    if option.choices and value not in option.choices:
+        allowed = ", ".join(f"{choice:g}" for choice in option.choices)
+        raise ValueError(f"{option.name}={value!r} is not one of {allowed}")
+    return float(value)
+
+
+@lru_cache(maxsize=16)
+def _build(model_id: str, device: str, values: tuple[float, ...]) -> Denoiser:
+    if model_id == "emoji-local":
+        return local_score.LocalEmoji(device, *values)
+    if model_id == "emoji-ideal":
+        return emoji.IdealEmoji(device)
+    if model_id == "points":
+        return points.PointModel(device)
+    if model_id == "mixture-2d":
+        return mixtures.PlaneMixture(device)
+    return mixtures.LineMixture(device)
