@@ -23,7 +23,7 @@ from models.denoiser import Denoiser, check_level
 from models.posterior import weights_
 from models.protocol import ClassInfo, ModelInfo
 
-EXTENT = 3.5
+EXTENT = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

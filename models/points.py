@@ -17,7 +17,7 @@ from models.posterior import PointPosterior
 from models.protocol import ClassInfo, ModelInfo
 
 COUNT = 1000
-EXTENT = 3.5
+EXTENT = 3.0
 WORD = "noise"
 
 # The R2 sequence fills the unit square evenly: multiples of the inverse powers of the plastic

@@ -170,7 +170,7 @@ def test_load_refuses_what_it_does_not_know() -> None:
 def test_loading_again_is_remembered(model_id: str) -> None:
     assert load(model_id) is load(model_id, "cpu")
     defaults = {option.name: option.default for option in MODELS[model_id].options}
-    assert load(model_id, **defaults) is load(model_id)
+    assert load(model_id, "cpu", **defaults) is load(model_id)
 
 
 def test_the_protocol_is_what_the_models_have() -> None:

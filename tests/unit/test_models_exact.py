@@ -137,8 +137,8 @@ def test_data_are_as_large_as_unit_noise(model_id: str) -> None:
         assert draws.dtype == np.float32
         np.testing.assert_allclose(draws.mean(0), 0.0, atol=0.05)  # 3 / sqrt(20000) = 0.02
         assert np.square(draws).mean() == pytest.approx(1.0, abs=0.05)
-        # A Gaussian has no edge: a narrow one, three standard deviations long, leaves the view.
-        assert np.mean(np.abs(draws) <= model.extent) > 0.997
+        # A Gaussian has no edge: 0.8 % of the long one's x lie beyond 3 (standard deviation 1.13).
+        assert np.mean(np.abs(draws) <= model.extent) > 0.985
 
 
 @pytest.mark.parametrize("model_id", ["mixture-1d", "mixture-2d", "points"])
