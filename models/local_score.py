@@ -92,13 +92,19 @@ class LocalScoreMachine:
 
     Args:
         images: Training images, shape (N, 3, side, side), float32 or float64.
+        together: How many noisy images to treat in one go; None chooses by the device. On a CPU
+            one image's buffers (half a megabyte each) stay in cache; a GPU wants many.
     """
 
-    def __init__(self, images: torch.Tensor) -> None:
+    def __init__(self, images: torch.Tensor, together: int | None = None) -> None:
         """Lay the images out for the loops."""
         # The training images run along the last axis, over which softmax and sums go.
         self._images = images.permute(1, 2, 3, 0).contiguous()
         self._count, self._side = len(images), images.shape[-1]
+        if together is None:
+            on_cpu = images.device.type == "cpu"
+            together = 1 if on_cpu else max(1, _GPU_ELEMENTS // self._images[0].numel())
+        self._together = together
         place = torch.arange(self._side, device=images.device)
         self._distance = (place[:, None] - place).abs().to(images.dtype)
 
@@ -113,15 +119,12 @@ class LocalScoreMachine:
             sigma: Noise scale, > 0.
             side: Side P of the patch, odd, in pixels.
         """
-        # On a CPU one image's buffers (half a megabyte each) stay in cache; a GPU wants many.
-        if x.device.type == "cpu":
-            together = 1
-        else:
-            together = max(1, _GPU_ELEMENTS // self._images[0].numel())
         band = (self._distance <= side // 2).to(x.dtype)
         scaled = band * (-0.5 * max(sigma, SMALLEST_SIGMA) ** -2)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for noisy, clean in zip(x.split(together), result.split(together), strict=True):
+        for noisy, clean in zip(
+            x.split(self._together), result.split(self._together), strict=True
+        ):
             self._fill(clean, noisy, alpha, band, scaled)
         return result
 

@@ -62,6 +62,15 @@ def test_the_machine_is_its_definition(patch: int, alpha: float, sigma: float) -
         torch.testing.assert_close(answer, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("together", [2, 3, 8])
+def test_how_many_go_together_changes_nothing(together: int) -> None:
+    images = small_set()
+    x = torch.randn((5, 3, 6, 6), generator=torch.Generator().manual_seed(4)).double()
+    alone = LocalScoreMachine(images, together=1).posterior_mean(x, 0.9, 0.7, 5)
+    got = LocalScoreMachine(images, together=together).posterior_mean(x, 0.9, 0.7, 5)
+    torch.testing.assert_close(got, alone, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("sigma", [0.05, 1.0, 14.6, 200.0])
 def test_a_patch_as_large_as_the_image_is_the_ideal_denoiser(sigma: float) -> None:
     ideal = load("emoji-ideal")
