@@ -1,0 +1,254 @@
+"""The only place that tells NumPy from torch.
+
+A backend offers the few array operations of a step. Weights are Python floats, so that float32
+arrays stay float32 under both.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = Any
+Generator = Any
+Terms = Sequence[tuple[float, Array]]
+
+
+class Backend(Protocol):
+    """What a step needs of an array library."""
+
+    def is_floating(self, x: Array) -> bool:
+        """Whether x holds floating point numbers."""
+
+    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
+        """``sum(w * array)`` in dtype; zeros shaped like ``like`` if there are no terms."""
+
+    def compute_dtype(self, x: Array) -> Any:
+        """The dtype in which combinations of x are accumulated: float32 for half precision."""
+
+    def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
+        """Unit noise shaped like ``like``, on its device, drawn on the generator's."""
+
+
+class NumpyBackend:
+    """NumPy arrays."""
+
+    float32 = np.dtype(np.float32)
+
+    def is_floating(self, x: Array) -> bool:
+        return bool(np.issubdtype(x.dtype, np.floating))
+
+    def compute_dtype(self, x: Array) -> Any:
+        return np.float32 if x.dtype == np.float16 else x.dtype
+
+    def promote(self, a: Array, b: Array) -> Any:
+        return np.promote_types(a.dtype, b.dtype)
+
+    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
+        if not terms:
+            return np.zeros(like.shape, dtype=dtype)
+        (weight, first), *rest = _unit_first(terms)
+        total = first.astype(dtype) if weight == 1.0 else np.multiply(first, weight, dtype=dtype)
+        for weight, array in rest:
+            total += np.multiply(array, weight, dtype=dtype)
+        return total
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        return x if x.dtype == dtype else x.astype(dtype)
+
+    def copy(self, x: Array) -> Array:
+        return x.copy()
+
+    def clamp(self, x: Array, bound: float) -> Array:
+        return np.clip(x, -bound, bound)
+
+    def threshold(self, x: Array, ratio: float, largest: float) -> Array:
+        flat = x.reshape(x.shape[0], -1)
+        bound = np.quantile(np.abs(flat), ratio, axis=1).clip(1.0, max(1.0, largest))
+        bound = bound.astype(x.dtype)[:, None]
+        return (np.clip(flat, -bound, bound) / bound).reshape(x.shape)
+
+    def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
+        return _draw(
+            like.shape, generator, lambda shape, g: _numpy_noise(shape, dtype, g), np.concatenate
+        )
+
+    def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
+        values = table[np.asarray(index)].astype(like.dtype)
+        return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+
+    def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
+        return x[:, :channels], x[:, channels:]
+
+    def exp(self, x: Array) -> Array:
+        return np.exp(x)
+
+    def sqrt_of_positive(self, x: Array) -> Array:
+        return np.sqrt(np.maximum(x, 0))
+
+
+class TorchBackend:
+    """torch tensors, on any device; nothing here reads a device value."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+        self.float32 = torch.float32
+        self._half = (torch.float16, torch.bfloat16)
+
+    def is_floating(self, x: Array) -> bool:
+        return bool(x.is_floating_point())
+
+    def compute_dtype(self, x: Array) -> Any:
+        dtype = x.dtype
+        return self.torch.float32 if dtype in self._half else dtype
+
+    def promote(self, a: Array, b: Array) -> Any:
+        return a.dtype if a.dtype == b.dtype else self.torch.promote_types(a.dtype, b.dtype)
+
+    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
+        if not terms:
+            return self.torch.zeros_like(like, dtype=dtype)
+        (weight, first), *rest = _unit_first(terms)
+        if first.dtype != dtype:
+            # Mixed precision: every array is widened before its weight is applied.
+            total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
+        elif weight != 1.0:
+            total = first.mul(weight)
+        elif rest and rest[0][1].dtype == dtype:
+            weight, array = rest.pop(0)
+            total = first.add(array, alpha=weight)
+        else:
+            total = first.clone()
+        for weight, array in rest:
+            total.add_(array if array.dtype == dtype else array.to(dtype), alpha=weight)
+        return total
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        return x if x.dtype == dtype else x.to(dtype)
+
+    def copy(self, x: Array) -> Array:
+        return x.clone()
+
+    def clamp(self, x: Array, bound: float) -> Array:
+        return x.clamp(-bound, bound)
+
+    def threshold(self, x: Array, ratio: float, largest: float) -> Array:
+        flat = x.reshape(x.shape[0], -1)
+        bound = self.torch.quantile(flat.abs(), ratio, dim=1).clamp(1.0, max(1.0, largest))
+        bound = bound.unsqueeze(1)
+        return (self.torch.clamp(flat, -bound, bound) / bound).reshape(x.shape)
+
+    def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
+        def draw(shape: tuple[int, ...], g: Generator) -> Array:
+            if isinstance(g, np.random.Generator):
+                noise = _numpy_noise(shape, np.float32 if dtype in self._half else dtype, g)
+                return self.torch.from_numpy(noise).to(dtype)
+            device = g.device if g is not None else like.device
+            return self.torch.randn(shape, generator=g, dtype=dtype, device=device)
+
+        noise = _draw(tuple(like.shape), generator, draw, self.torch.cat)
+        return noise if noise.device == like.device else noise.to(like.device)
+
+    def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
+        on_device = self.torch.as_tensor(table, dtype=like.dtype).to(like.device)
+        if not self.torch.is_tensor(index):
+            index = self.torch.as_tensor(np.asarray(index))
+        values = on_device[index.to(like.device)]
+        return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+
+    def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
+        first, second = self.torch.split(x, channels, dim=1)
+        return first, second
+
+    def exp(self, x: Array) -> Array:
+        return x.exp()
+
+    def sqrt_of_positive(self, x: Array) -> Array:
+        return x.clamp(min=0).sqrt()
+
+
+def _unit_first(terms: Terms) -> list[tuple[float, Array]]:
+    """The terms with one of weight 1 in front, if there is one: its multiplication is saved."""
+    ordered = list(terms)
+    for i, (weight, _) in enumerate(ordered):
+        if weight == 1.0:
+            ordered.insert(0, ordered.pop(i))
+            break
+    return ordered
+
+
+def _draw(
+    shape: tuple[int, ...],
+    generator: Generator,
+    draw: Callable[[tuple[int, ...], Generator], Array],
+    concatenate: Callable[[list[Array]], Array],
+) -> Array:
+    """Noise of one generator for the batch, or of a list with one generator for each sample."""
+    if not isinstance(generator, (list, tuple)):
+        return draw(shape, generator)
+    if len(generator) == 1:
+        return draw(shape, generator[0])
+    if len(generator) != shape[0]:
+        raise ValueError(
+            f"generator is a list of {len(generator)}, but the batch holds {shape[0]} samples: "
+            "pass one generator, or one for each sample."
+        )
+    return concatenate([draw((1, *shape[1:]), g) for g in generator])
+
+
+def _numpy_noise(shape: tuple[int, ...], dtype: Any, generator: Generator) -> np.ndarray:
+    """Unit noise as a NumPy array; without a generator from NumPy's global state."""
+    if generator is None:
+        return np.random.standard_normal(shape).astype(dtype)
+    if isinstance(generator, np.random.Generator):
+        # NumPy draws float32 and float64 natively; other widths are rounded from float32.
+        native = np.float64 if dtype == np.float64 else np.float32
+        return generator.standard_normal(shape, dtype=native).astype(dtype)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(generator, torch.Generator):
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return np.asarray(noise.cpu().numpy()).astype(dtype)
+    raise TypeError(
+        f"generator={generator!r} must be a torch.Generator, a numpy.random.Generator, a list "
+        "of them, or None."
+    )
+
+
+_NUMPY = NumpyBackend()
+
+
+@cache
+def torch_backend() -> TorchBackend:
+    """The torch backend, made when the first tensor is seen."""
+    return TorchBackend()
+
+
+def backend_of(x: Array, name: str) -> NumpyBackend | TorchBackend:
+    """The backend for an array.
+
+    Args:
+        x: The array.
+        name: Its name in the caller's signature, for the message.
+
+    Raises:
+        TypeError: x is neither a NumPy array nor a torch tensor.
+    """
+    if isinstance(x, np.ndarray):
+        return _NUMPY
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return torch_backend()
+    raise TypeError(f"{name} is a {type(x).__name__}; pass a torch tensor or a NumPy array.")
+
+
+def host_values(values: Any) -> np.ndarray:
+    """Numbers, a list, an array or a tensor as a NumPy array on the host."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)

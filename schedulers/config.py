@@ -1,0 +1,287 @@
+"""Configuration: constructor arguments as a frozen dict, to and from JSON files.
+
+The files are those of diffusers (``scheduler_config.json``, sorted keys, ``_class_name`` and
+``_diffusers_version``), so that either library reads what the other saves.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from .params import Parameter, describe
+
+CONFIG_NAME = "scheduler_config.json"
+#: Version of diffusers whose configs these are.
+DIFFUSERS_VERSION = "0.42.1"
+#: Keywords of ours that upstream does not know; written only where they differ from the default.
+OWN_KEYWORDS = ("compat", "tensor_format")
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that refuses assignment, and whose keys can be read as attributes.
+
+    Deleting a key works, because callers of diffusers delete ``_use_default_values``.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of a key."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the config has no key {name!r}.") from None
+
+    def _refuse(self, *args: object, **kwargs: object) -> None:
+        raise TypeError(
+            "a config cannot be changed: make a new scheduler with "
+            "Scheduler.from_config(scheduler.config, key=value)."
+        )
+
+    __setitem__ = _refuse
+    __setattr__ = _refuse
+    update = _refuse
+    setdefault = _refuse
+    pop = _refuse
+    popitem = _refuse  # type: ignore[assignment]
+    clear = _refuse
+    __ior__ = _refuse  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict:
+        """A copy with the same values."""
+        return FrozenDict(self)
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
+        """Pickles through a plain dict."""
+        return FrozenDict, (dict(self),)
+
+
+def configured(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor: check its arguments against their descriptions, then keep them.
+
+    The wrapped body runs with the checked values and ``self.config`` in place.
+    """
+    signature = inspect.signature(init)
+    names = [name for name in signature.parameters if name != "self"]
+
+    @functools.wraps(init)
+    def wrapper(self: ConfigMixin, *args: Any, **kwargs: Any) -> None:
+        hidden = {k: v for k, v in kwargs.items() if k.startswith("_")}
+        given = {k: v for k, v in kwargs.items() if not k.startswith("_")}
+        unknown = [name for name in given if name not in signature.parameters]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no parameter {unknown[0]!r}; it takes "
+                f"{', '.join(names)}."
+            )
+        bound = signature.bind(self, *args, **given)
+        bound.apply_defaults()
+        values = {name: bound.arguments[name] for name in names}
+        for name, translation in self._translations.items():
+            if isinstance(values.get(name), str):
+                values[name] = translation.get(values[name], values[name])
+        for parameter in self.parameters():
+            if parameter.call == "init":
+                values[parameter.name] = parameter.check(values[parameter.name])
+        config = {k: v for k, v in values.items() if k not in OWN_KEYWORDS}
+        if values.get("compat", "diffusers") != "diffusers":
+            config["compat"] = values["compat"]
+        passed = set(given) | set(names[: len(args)])
+        defaults = [name for name in config if name not in passed]
+        if defaults:
+            config["_use_default_values"] = defaults
+        self._config = FrozenDict({**hidden, **config})
+        init(self, **values)
+
+    return wrapper
+
+
+class ConfigMixin:
+    """A class whose constructor arguments are its config."""
+
+    config_name = CONFIG_NAME
+    _config: FrozenDict
+    #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
+    _translations: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    _compatibles: tuple[str, ...] = ()
+
+    @classmethod
+    @functools.cache
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """Every parameter of the constructor, then those of ``step`` that a person can turn."""
+        init = describe(cls.__init__, "init")
+        step = getattr(cls, "step", None)
+        return init + (describe(step, "step") if step else ())
+
+    @property
+    def config(self) -> FrozenDict:
+        """The constructor arguments; foreign keys of the file it came from survive in it."""
+        return self._config
+
+    def register_to_config(self, **values: Any) -> None:
+        """Replace config entries (as diffusers' pipelines do)."""
+        self._config = FrozenDict({**self._config, **values})
+
+    def __getattr__(self, name: str) -> Any:
+        """Config keys as attributes, with a FutureWarning, as in diffusers."""
+        config = self.__dict__.get("_config")
+        if config is not None and not name.startswith("_") and name in config:
+            warnings.warn(
+                f"read scheduler.config.{name} instead of scheduler.{name}.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            return config[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    # --- from and to dictionaries -------------------------------------------------------------
+
+    @classmethod
+    def _init_keys(cls) -> set[str]:
+        return {p.name for p in cls.parameters() if p.call == "init"}
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any] | None = None,
+        return_unused_kwargs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """A scheduler from a config, also one of a compatible class.
+
+        Args:
+            config: A config or plain dict. Keys that this class does not know are kept, so that
+                A -> B -> A restores A; defaults that were never passed explicitly do not carry
+                over (``_use_default_values``).
+            return_unused_kwargs: Also return what was not used.
+            **kwargs: Overrides of config values.
+
+        Returns:
+            The scheduler, or ``(scheduler, unused)``.
+
+        Raises:
+            TypeError: ``config`` is not a mapping.
+            ValueError: No config, or a value out of range.
+        """
+        if config is None:
+            raise ValueError("config=None: pass scheduler.config or a dictionary.")
+        if not isinstance(config, Mapping):
+            raise TypeError(
+                f"config={config!r} must be a dictionary; to load a folder or a Hub repository "
+                f"use {cls.__name__}.from_pretrained."
+            )
+        defaults = set(config.get("_use_default_values", ()))
+        original = {
+            k: v for k, v in config.items() if k not in defaults and k != "_use_default_values"
+        }
+        expected = cls._init_keys()
+        chosen = {k: v for k, v in original.items() if k in expected}
+        chosen |= {k: kwargs.pop(k) for k in list(kwargs) if k in expected}
+        hidden = {k: v for k, v in original.items() if k not in chosen}
+        scheduler = cls(**chosen)
+        if "_class_name" in hidden:
+            hidden["_class_name"] = cls.__name__
+        scheduler.register_to_config(**hidden)
+        if return_unused_kwargs:
+            return scheduler, {**kwargs, **hidden}
+        return scheduler
+
+    def to_json_string(self) -> str:
+        """The config as diffusers writes it: sorted, indented by two, with class and version."""
+        self.register_to_config(
+            _class_name=type(self).__name__, _diffusers_version=DIFFUSERS_VERSION
+        )
+        values = {k: _json_value(v) for k, v in self._config.items()}
+        values.pop("_use_default_values", None)
+        return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
+        """Write ``to_json_string`` to a file."""
+        Path(json_file_path).write_text(self.to_json_string(), encoding="utf-8")
+
+    def save_config(self, save_directory: str | os.PathLike[str]) -> None:
+        """Write ``scheduler_config.json`` into a folder, which is made if needed.
+
+        Raises:
+            ValueError: ``save_directory`` is a file.
+        """
+        folder = Path(save_directory)
+        if folder.is_file():
+            raise ValueError(f"save_directory={str(folder)!r} is a file; pass a folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_json_file(folder / self.config_name)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Write ``scheduler_config.json`` into a folder; diffusers reads it."""
+        self.save_config(save_directory)
+
+    @classmethod
+    def load_config(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], subfolder: str | None = None
+    ) -> dict[str, Any]:
+        """Read the config of a folder (or of a config file itself).
+
+        Raises:
+            ValueError: There is no such file, or it is not a JSON object.
+        """
+        path = Path(pretrained_model_name_or_path)
+        if path.is_dir():
+            path = path / (subfolder or "") / cls.config_name
+        if not path.is_file():
+            raise ValueError(
+                f"pretrained_model_name_or_path={str(pretrained_model_name_or_path)!r} holds no "
+                f"{cls.config_name}" + (f" in subfolder={subfolder!r}." if subfolder else ".")
+            )
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path.name} is not valid JSON: {error}.") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{path.name} holds a {type(config).__name__}, not an object.")
+        return config
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        subfolder: str | None = None,
+        return_unused_kwargs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """A scheduler from a folder that ``save_pretrained`` of either library wrote.
+
+        Args:
+            pretrained_model_name_or_path: Folder, or the config file itself.
+            subfolder: Folder inside it, for example "scheduler" of a saved pipeline.
+            return_unused_kwargs: Also return what was not used.
+            **kwargs: Overrides of config values.
+
+        Returns:
+            The scheduler, or ``(scheduler, unused)``.
+
+        Raises:
+            ValueError: Nothing is there, or a value is out of range.
+        """
+        config = cls.load_config(pretrained_model_name_or_path, subfolder)
+        return cls.from_config(config, return_unused_kwargs, **kwargs)
+
+    def __repr__(self) -> str:
+        """Class and config, as diffusers shows them."""
+        return f"{type(self).__name__} {self.to_json_string()}"
+
+    def copy_with(self, **changes: Any) -> Self:
+        """A new scheduler with some config values changed."""
+        made: Self = type(self).from_config(self._config, **changes)
+        return made
+
+
+def _json_value(value: Any) -> Any:
+    """Arrays as lists; everything else as it is."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -1,0 +1,173 @@
+"""DDIM: the exponential Euler step, with as much fresh noise as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator
+from .config import configured
+from .levels import Level, Stage, vp_level
+from .rules.exponential import ddim_row, posterior_variance
+from .scheduler import Reference, StepKey
+from .trained import VpScheduler
+from .weights import Weights
+
+
+class DDIMScheduler(VpScheduler):
+    r"""Denoising diffusion implicit models.
+
+    With the data prediction ``x0`` and noise prediction ``eps`` of a call,
+
+        x_prev = alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z,   s = eta * posterior std,
+
+    deterministic for eta = 0 and as random as DDPM for eta = 1.
+
+    Upstream steps to ``t - T // N`` rather than to the next timestep; with "linspace", or
+    "trailing" and T not divisible by N, that is off the grid. ``compat="paper"`` steps to the
+    next timestep.
+
+    References:
+        Song, Meng, Ermon 2020. Denoising Diffusion Implicit Models. arXiv 2010.02502, eq. 12, 16.
+    """
+
+    title = "DDIM"
+    family = "Variance preserving"
+    reference = Reference(
+        "Denoising Diffusion Implicit Models", "Song, Meng, Ermon", 2020, "2010.02502", "Eq. 12."
+    )
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        clip_sample: p.ClipSample = True,
+        set_alpha_to_one: p.SetAlphaToOne = True,
+        steps_offset: p.StepsOffset = 0,
+        prediction_type: p.PredictionType = "epsilon",
+        thresholding: p.Thresholding = False,
+        dynamic_thresholding_ratio: p.DynamicThresholdingRatio = 0.995,
+        clip_sample_range: p.ClipSampleRange = 1.0,
+        sample_max_value: p.SampleMaxValue = 1.0,
+        timestep_spacing: p.TimestepSpacing = "leading",
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        final = np.float32(1.0) if set_alpha_to_one else self._table[0]
+        self._final_abar = float(final)
+        self.final_alpha_cumprod = self._export(np.array(final))
+        self._fresh_grid()
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Lay out a run.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+        """
+        self._set_spaced(num_inference_steps, device)
+
+    def _target(self, t: int, times: np.ndarray, i: int) -> Level:
+        if self.compat == "paper":
+            before = int(times[i + 1]) if 0 <= i < len(times) - 1 else -1
+        else:
+            before = t - self._train_steps // self._sampled
+        return vp_level(float(before), self._abar(before) if before >= 0 else self._final_abar)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        eta = key[0] if key else 0.0
+        return ddim_row(past[0].here, past[0].target, eta)
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        return settings.get("eta", 0.0), settings.get("use_clipped_model_output", False)
+
+    def _rederives_eps(self, key: StepKey) -> bool:
+        return bool(key and key[1])
+
+    def _locate(self, timestep: Any) -> int:
+        return self.index_for_timestep(timestep)
+
+    def _off_schedule(self, value: float) -> int:
+        """Any training step will do: a stage for it is appended to the ones of the run."""
+        t = int(value)
+        if t != value or not 0 <= t < len(self._table):
+            raise ValueError(
+                f"timestep={value!r} must be an integer in 0..{len(self._table) - 1}."
+            )
+        self._stages = (
+            *self.stages,
+            Stage(
+                float(t), self._here(t), self._target(t, np.array(self._times), len(self.stages))
+            ),
+        )
+        position = len(self._stages) - 1
+        if self._positions is not None:
+            self._positions[value] = position
+        return position
+
+    def _get_variance(self, timestep: int, prev_timestep: int) -> float:
+        """Posterior variance between two training steps; below 0 is the final level."""
+        final = self._abar(prev_timestep) if prev_timestep >= 0 else self._final_abar
+        return posterior_variance(self._here(int(timestep)), vp_level(0.0, final))
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        eta: p.Eta = 0.0,
+        use_clipped_model_output: p.UseClippedModelOutput = False,
+        generator: Generator = None,
+        variance_noise: Array = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``; other training steps work too.
+            sample: The noisy sample, any shape.
+            eta: Share of fresh noise, 0 (deterministic) to 1 (as in DDPM).
+            use_clipped_model_output: Derive the noise again from the clipped clean sample.
+            generator: Source of noise, or a list with one for each sample.
+            variance_noise: Noise to use instead of drawing it.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, shapes that do not match, eta out of range, or
+                both ``generator`` and ``variance_noise``.
+        """
+        if eta != 0.0 or use_clipped_model_output:
+            eta = self._check_step("eta", eta)
+            if eta and variance_noise is not None and generator is not None:
+                raise ValueError("pass either generator or variance_noise, not both.")
+        key = (eta, bool(use_clipped_model_output))
+        return self._advance(
+            model_output, timestep, sample, generator, variance_noise,
+            key=key, return_dict=return_dict,
+        )  # fmt: skip
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """use_clipped_model_output needs something that clips."""
+        if values.get("clip_sample") or values.get("thresholding"):
+            return {}
+        return {"use_clipped_model_output": "nothing is clipped: clip_sample is off."}

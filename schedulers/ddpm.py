@@ -1,0 +1,213 @@
+"""DDPM: ancestral sampling with the posterior mean and six variances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator, backend_of
+from .config import configured
+from .levels import Level, Stage, vp_level
+from .rules.exponential import posterior_variance
+from .scheduler import Reference, StepKey, check_one_way, check_times
+from .trained import VpScheduler
+from .weights import Weights
+
+#: Variances are kept above this before their logarithm is taken.
+SMALLEST_VARIANCE = 1e-20
+LEARNED = ("learned", "learned_range")
+
+
+class DDPMScheduler(VpScheduler):
+    r"""Denoising diffusion probabilistic models.
+
+    The mean of the posterior q(x_prev | x, x0) plus noise of one of six variances:
+
+        x_prev = alpha' beta / sigma^2 x0 + (alpha/alpha') sigma'^2 / sigma^2 x + s z,
+        beta = 1 - alpha^2 / alpha'^2.
+
+    ``fixed_small`` is the posterior's own variance, ``fixed_large`` is beta, ``learned`` and
+    ``learned_range`` read it from the second half of the model's channels.
+
+    References:
+        Ho, Jain, Abbeel 2020. Denoising Diffusion Probabilistic Models. arXiv 2006.11239, eq. 7.
+        Nichol, Dhariwal 2021. Improved DDPM. arXiv 2102.09672, eq. 15 (learned_range).
+    """
+
+    title = "DDPM"
+    family = "Variance preserving"
+    reference = Reference(
+        "Denoising Diffusion Probabilistic Models",
+        "Ho, Jain, Abbeel",
+        2020,
+        "2006.11239",
+        "Eq. 7 and algorithm 2.",
+    )
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaScheduleDDPM = "linear",
+        trained_betas: p.TrainedBetas = None,
+        variance_type: p.VarianceTypeDDPM = "fixed_small",
+        clip_sample: p.ClipSample = True,
+        prediction_type: p.PredictionType = "epsilon",
+        thresholding: p.Thresholding = False,
+        dynamic_thresholding_ratio: p.DynamicThresholdingRatio = 0.995,
+        clip_sample_range: p.ClipSampleRange = 1.0,
+        sample_max_value: p.SampleMaxValue = 1.0,
+        timestep_spacing: p.TimestepSpacing = "leading",
+        steps_offset: p.StepsOffset = 0,
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        self.variance_type = variance_type
+        self.custom_timesteps = False
+        self._fresh_grid()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps or from the timesteps themselves.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            timesteps: Custom training steps, strictly descending.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Both or neither given, out of range, not descending, or the noise schedule
+                is undefined on the grid.
+        """
+        check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
+        self.custom_timesteps = timesteps is not None
+        if timesteps is None:
+            self._set_spaced(num_inference_steps, device)  # type: ignore[arg-type]
+        else:
+            times = check_times(timesteps, self._train_steps).astype(np.int64)
+            self._set_times(times, len(times), device)
+
+    def previous_timestep(self, timestep: int) -> int:
+        """The training step that a step from ``timestep`` leads to; -1 is the clean end."""
+        if self.num_inference_steps is None:
+            return int(timestep) - 1
+        i = self.index_for_timestep(timestep)
+        return int(self._times[i + 1]) if i < len(self._times) - 1 else -1
+
+    def _target(self, t: int, times: np.ndarray, i: int) -> Level:
+        before = int(times[i + 1]) if i < len(times) - 1 else -1
+        return vp_level(float(before), self._abar(before) if before >= 0 else 1.0)
+
+    def _locate(self, timestep: Any) -> int:
+        return self.index_for_timestep(timestep)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        here, target = past[0].here, past[0].target
+        ratio = here.alpha / target.alpha
+        beta = 1.0 - ratio**2
+        on_x0 = target.alpha * beta / here.sigma**2
+        on_x = ratio * target.sigma**2 / here.sigma**2
+        # The very first training step adds no noise of its own: t = 0 is the end of the chain.
+        noise = self._std(here, target) if past[0].t > 0 else 0.0
+        return Weights(x=(on_x,), x0=(on_x0,), noise=noise)
+
+    def _std(self, here: Level, target: Level) -> float:
+        """Standard deviation of the added noise; of a learned one, the smallest it can be."""
+        if self.variance_type in ("fixed_large", "fixed_large_log"):
+            return math.sqrt(1.0 - (here.alpha / target.alpha) ** 2)
+        return math.sqrt(max(SMALLEST_VARIANCE, posterior_variance(here, target)))
+
+    def _get_variance(
+        self, t: int, predicted_variance: Array = None, variance_type: str | None = None
+    ) -> Any:
+        """Variance (or its logarithm, for learned_range) of the noise that a step adds.
+
+        Args:
+            t: Training step.
+            predicted_variance: Second half of the model's output, for the learned types.
+            variance_type: Overrides the scheduler's own.
+        """
+        kind = variance_type or self.variance_type
+        here = self._here(int(t))
+        before = self.previous_timestep(t)
+        target = vp_level(0.0, self._abar(before) if before >= 0 else 1.0)
+        small = max(SMALLEST_VARIANCE, posterior_variance(here, target))
+        large = 1.0 - (here.alpha / target.alpha) ** 2
+        if kind == "learned":
+            return predicted_variance
+        if kind == "learned_range":
+            low, high = math.log(small), math.log(large)
+            return predicted_variance * ((high - low) / 2.0) + (high + low) / 2.0
+        return {"fixed_small": small, "fixed_small_log": math.sqrt(small)}.get(kind, large)
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample; for the learned variance
+                types with twice the channels (axis 1), the second half being the variance.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample, any shape.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, shapes that do not match, or a timestep that is
+                not in the schedule.
+        """
+        spread = None
+        if self.variance_type in LEARNED:
+            self._require_timesteps("step")
+            model_output, spread = self._split(model_output, timestep, sample)
+        return self._advance(
+            model_output, timestep, sample, generator, spread=spread, return_dict=return_dict
+        )
+
+    def _split(self, model_output: Array, timestep: Any, sample: Array) -> tuple[Array, Array]:
+        """Prediction and standard deviation out of a model output with doubled channels."""
+        backend = backend_of(model_output, "model_output")
+        shape, wanted = tuple(model_output.shape), tuple(sample.shape)
+        doubled = (wanted[0], 2 * wanted[1], *wanted[2:]) if len(wanted) > 1 else ()
+        if shape != doubled:
+            raise ValueError(
+                f"model_output has shape {shape}; variance_type={self.variance_type!r} needs "
+                f"{doubled}: the prediction, then the variance."
+            )
+        prediction, variance = backend.split_channels(model_output, wanted[1])
+        t = int(self._value(timestep))
+        if self.variance_type == "learned":
+            return prediction, backend.sqrt_of_positive(variance)
+        if t == 0:
+            # No noise is drawn at the end of the chain, where the range is empty.
+            return prediction, None
+        return prediction, backend.exp(self._get_variance(t, variance) * 0.5)
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Nothing particular."""
+        return {}

@@ -1,0 +1,322 @@
+"""Euler steps in sigma: plain with churn, and ancestral."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator, host_values
+from .config import configured
+from .levels import Stage
+from .rules import euler
+from .scheduler import Reference, StepKey, check_curves
+from .tables import linspace32
+from .trained import SigmaScheduler
+from .weights import Weights
+
+
+def refuse_integer(timestep: Any, name: str) -> None:
+    """Float schedulers take entries of ``timesteps``; an index would be mistaken for one.
+
+    Raises:
+        ValueError: The timestep is an integer.
+    """
+    kind = str(getattr(timestep, "dtype", ""))
+    if isinstance(timestep, int) or kind.endswith(("int32", "int64")):
+        raise ValueError(
+            f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
+            "not its index."
+        )
+
+
+class EulerDiscreteScheduler(SigmaScheduler):
+    r"""Euler's method on ``dx / d sigma = eps``, with optional churn.
+
+        x_hat = x + sqrt(sigma_hat^2 - sigma^2) s_noise z,   sigma_hat = sigma (1 + gamma),
+        x_prev = x_hat + (sigma_next - sigma_hat) (x_hat - x0) / sigma_hat.
+
+    Upstream asks the model before the churn, at ``sigma``; the paper's algorithm asks it after, at
+    ``sigma_hat``, which a ``step`` that is handed the model's output cannot do.
+
+    References:
+        Karras et al. 2022. Elucidating the Design Space of Diffusion-Based Generative Models.
+        arXiv 2206.00364, algorithm 2 without its correction.
+    """
+
+    title = "Euler"
+    family = "Sigma (k-diffusion)"
+    reference = Reference(
+        "Elucidating the Design Space of Diffusion-Based Generative Models",
+        "Karras, Aittala, Aila, Laine",
+        2022,
+        "2206.00364",
+        "Algorithm 2 without its correction; k-diffusion sample_euler.",
+    )
+    _follows_model_dtype = True
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        prediction_type: p.PredictionType = "epsilon",
+        interpolation_type: p.InterpolationType = "linear",
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        sigma_min: p.SigmaMin = None,
+        sigma_max: p.SigmaMax = None,
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        timestep_type: p.TimestepType = "discrete",
+        steps_offset: p.StepsOffset = 0,
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        final_sigmas_type: p.FinalSigmasType = "zero",
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        self._make_table(tensor_format)
+        self._fresh_grid()
+        if self._continuous:
+            self.timesteps = self._export(0.25 * np.log(self._rho_table[::-1]))
+            self._times = host_values(self.timesteps).tolist()
+
+    @property
+    def _continuous(self) -> bool:
+        """Whether the model is told 0.25 log sigma instead of a training step."""
+        config = self.config
+        return bool(
+            config["timestep_type"] == "continuous" and config["prediction_type"] == "v_prediction"
+        )
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps, from times, or from noise levels.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                taken as they are, whatever curve the config names.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Not exactly one given, out of range, not descending, timesteps beside a
+                sigma curve or continuous times, or the noise schedule is undefined on the grid.
+        """
+        if timesteps is not None and self._continuous:
+            raise ValueError("timesteps cannot be given together with timestep_type='continuous'.")
+        ways = ("num_inference_steps", "timesteps", "sigmas")
+        self._make_grid(num_inference_steps, device, timesteps, sigmas, ways)
+
+    def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
+        if self.config["interpolation_type"] == "linear":
+            return super()._interpolate(times, steps, n)
+        # One point more than steps: upstream's grid, whose last call ends at the smallest sigma.
+        ends = np.log(self._rho_table[-1]), np.log(self._rho_table[0])
+        return np.asarray(np.exp(linspace32(*ends, n + 1)))
+
+    def _lay_out(
+        self,
+        times: np.ndarray,
+        levels: np.ndarray,
+        n: int | None,
+        device: Any,
+    ) -> None:
+        if self._continuous:
+            times = np.float32(0.25) * np.log(levels[: len(times)])
+        super()._lay_out(times, levels, n, device)
+
+    def _lookup_times(self) -> list[float]:
+        return [] if self._continuous else self._times
+
+    def _default_key(self) -> StepKey:
+        return 0.0, 0.0, math.inf, 1.0
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+        return tuple(settings.get(n, d) for n, d in zip(names, self._default_key(), strict=True))
+
+    def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
+        """``(sigma_hat, weight of the noise)`` of a step."""
+        s_churn, s_tmin, s_tmax, s_noise = key
+        steps = len(self._rhos) - 1
+        sigma_hat, std = euler.churn(stage.here.sigma, steps, s_churn, s_tmin, s_tmax)
+        return sigma_hat, std * s_noise
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        stage = past[0]
+        sigma_hat, noise = self._churned(stage, key)
+        if sigma_hat == stage.here.sigma:
+            return euler.euler_row(stage.here, stage.target)
+        if self.prediction_type == "epsilon":
+            return Weights(x=(1.0,), eps=(stage.target.sigma - sigma_hat,), noise=noise)
+        keep = stage.target.sigma / sigma_hat
+        on_noise = keep * noise + (1.0 - keep) * self._x0_noise(stage, key)
+        return Weights(x=(keep,), x0=(1.0 - keep,), noise=on_noise)
+
+    def _x0_noise(self, stage: Stage, key: StepKey) -> float:
+        sigma_hat, noise = self._churned(stage, key)
+        if noise == 0.0:
+            return 0.0
+        sigma = stage.here.sigma
+        shares = {"epsilon": 1.0, "v_prediction": 1.0 / (sigma * sigma + 1.0), "sample": 0.0}
+        return shares[self.prediction_type] * noise
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        s_churn: p.SChurn = 0.0,
+        s_tmin: p.STmin = 0.0,
+        s_tmax: p.STmax = float("inf"),
+        s_noise: p.SNoise = 1.0,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            s_churn: Total churn over the run, 0 for none.
+            s_tmin: Churn only at or above this sigma.
+            s_tmax: Churn only at or below this sigma.
+            s_noise: Factor on the churned noise.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``, in the dtype of the model output.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, an integer timestep, shapes that do not match,
+                or a churn argument out of range.
+        """
+        refuse_integer(timestep, "EulerDiscreteScheduler.step")
+        key = (s_churn, s_tmin, s_tmax, s_noise)
+        if key != (0.0, 0.0, math.inf, 1.0):
+            names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+            key = tuple(
+                self._check_step(name, value) for name, value in zip(names, key, strict=True)
+            )
+        self._warn_unscaled()
+        return self._advance(
+            model_output, timestep, sample, generator, key=key, return_dict=return_dict
+        )
+
+    def _velocity_index(self, timesteps: Array) -> Array:
+        if self.compat == "paper":
+            return timesteps
+        # Upstream reads the table at the position in the schedule, not at the training step.
+        times = np.atleast_1d(host_values(timesteps)).tolist()
+        return np.array([self.index_for_timestep(t) for t in times])
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Without churn there is no noise to shape."""
+        reasons = super()._inert(values)
+        if not values.get("s_churn"):
+            for name in ("s_tmin", "s_tmax", "s_noise"):
+                reasons[name] = "s_churn is 0: no noise is added."
+        return reasons
+
+
+class EulerAncestralDiscreteScheduler(SigmaScheduler):
+    r"""Ancestral sampling: Euler down past the target, then fresh noise up to it.
+
+        sigma_up^2 = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2,
+        sigma_down^2 = sigma_next^2 - sigma_up^2,
+        x_prev = x + (sigma_down - sigma) eps + sigma_up z.
+
+    References:
+        Crowson. k-diffusion, sample_euler_ancestral; the DDPM posterior (Ho et al. 2020, arXiv
+        2006.11239, eq. 7) written for alpha = 1.
+    """
+
+    title = "Euler ancestral"
+    family = "Sigma (k-diffusion)"
+    reference = Reference(
+        "Denoising Diffusion Probabilistic Models",
+        "Ho, Jain, Abbeel",
+        2020,
+        "2006.11239",
+        "Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.",
+    )
+    _follows_model_dtype = True
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        prediction_type: p.PredictionType = "epsilon",
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        steps_offset: p.StepsOffset = 0,
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        self._fresh_grid()
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Lay out a run of N steps, 1..num_train_timesteps.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+        """
+        self._make_grid(num_inference_steps, device)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        return euler.ancestral_row(past[0].here, past[0].target)
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``, in the dtype of the model output.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
+        """
+        refuse_integer(timestep, "EulerAncestralDiscreteScheduler.step")
+        self._warn_unscaled()
+        return self._advance(model_output, timestep, sample, generator, return_dict=return_dict)

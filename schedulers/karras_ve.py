@@ -1,0 +1,270 @@
+"""Karras' stochastic sampler in its own call form: churn, Euler, correct."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator, backend_of
+from .config import configured
+from .levels import Stage, ve_level
+from .output import DerivativeOutput
+from .prediction import Reading
+from .rules import euler
+from .scheduler import Reference, Scheduler, StepKey, check_steps
+from .weights import Weights
+
+
+class KarrasVeScheduler(Scheduler):
+    r"""Algorithm 2 of Karras et al.: noise up to sigma_hat, Euler down, then the trapezoid.
+
+    A step is three calls: ``add_noise_to_input``, ``step``, and, unless the next sigma is 0,
+    ``step_correct``. The model returns ``(x0 - x) / sigma``.
+
+    Upstream's ``schedule`` holds sigma squared, and its pipeline takes it for sigma: 1e4 at the
+    top, against initial noise of 100. ``compat="paper"`` holds sigma.
+
+    References:
+        Karras et al. 2022. Elucidating the Design Space of Diffusion-Based Generative Models.
+        arXiv 2206.00364, algorithm 2 and table 5 (the ranges of the parameters).
+    """
+
+    title = "Karras VE"
+    family = "Sigma (own call form)"
+    call_form = "karras_ve"
+    reference = Reference(
+        "Elucidating the Design Space of Diffusion-Based Generative Models",
+        "Karras, Aittala, Aila, Laine",
+        2022,
+        "2206.00364",
+        "Algorithm 2.",
+    )
+    order = 2
+
+    @configured
+    def __init__(
+        self,
+        sigma_min: p.VeSigmaMin = 0.02,
+        sigma_max: p.VeSigmaMax = 100,
+        s_noise: p.SNoise = 1.007,
+        s_churn: p.SChurn = 80,
+        s_min: p.STmin = 0.05,
+        s_max: p.STmax = 50,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        if sigma_min >= sigma_max:
+            raise ValueError(f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.")
+        self._start(tensor_format)
+        self.init_noise_sigma = sigma_max
+        self.timesteps = None
+        self.schedule = None
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Lay out a run of N >= 1 steps.
+
+        ``timesteps`` count down from N - 1 to 0 and index ``schedule``, the noise level before
+        each step (see the class about its square).
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is below 1.
+        """
+        n = check_steps(num_inference_steps, None)
+        low, high = float(self.config["sigma_min"]), float(self.config["sigma_max"])
+        power = 2.0 if self.compat == "diffusers" else 1.0
+        # From the largest level geometrically to the smallest; a single step starts at the top.
+        ramp = np.linspace(0.0, 1.0, n) if n > 1 else np.zeros(1)
+        descending = high**power * (low / high) ** (power * ramp)
+        schedule = descending.astype(np.float32)
+        self._install(np.arange(n)[::-1].copy(), np.append(schedule, np.float32(0.0)), n, device)
+        self.schedule = self._export(schedule, device)
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        stages: list[Stage] = []
+        for k, t in enumerate(self._times):
+            here = ve_level(t, self._sigma_hat(self._rhos[k])[0])
+            target = ve_level(t - 1.0, self._rhos[k + 1])
+            stages.append(Stage(t, here, target))
+            if target.sigma > 0.0:
+                stages.append(Stage(t, target, target))
+        return tuple(stages)
+
+    def _sigma_hat(self, sigma: float) -> tuple[float, float]:
+        """Raised level and the noise that raises it."""
+        config = self.config
+        sigma_hat, std = euler.churn(
+            sigma, self.num_inference_steps or 1, config["s_churn"], config["s_min"],
+            config["s_max"],
+        )  # fmt: skip
+        return sigma_hat, std * config["s_noise"]
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        """Rows on the samples that the model was shown; the churn of the next step closes one."""
+        stages = self.stages
+        if i % 2 == 0:
+            row = euler.euler_row(stages[i].here, stages[i].target)
+        else:
+            row = euler.heun_correction_row(stages[i - 1].here, stages[i].here)
+        closes = i + 1 < len(stages) and (i % 2 == 1 or stages[i].target.sigma == 0.0)
+        if not closes:
+            return row
+        _, churned = self._sigma_hat(self._rhos[(i + 1) // 2])
+        return Weights(row.x, row.x0, row.eps, churned)
+
+    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+        return Reading(1.0, stage.here.sigma, 0.0, -1.0)
+
+    def output_weights(self, i: int) -> tuple[float, float]:
+        """What a model must return at call ``i``: ``(x0 - x) / sigma``."""
+        sigma = self.stages[i].here.sigma
+        return -1.0 / sigma, 1.0 / sigma
+
+    def add_noise_to_input(
+        self, sample: Array, sigma: float, generator: Generator = None
+    ) -> tuple[Array, float]:
+        """Raise the noise level by churn (algorithm 2, lines 5 and 6).
+
+        Args:
+            sample: ``x0 + sigma eps``, any shape.
+            sigma: Its noise level, an entry of ``schedule``.
+            generator: Source of noise, or a list with one for each sample.
+
+        Returns:
+            ``(sample_hat, sigma_hat)``; the sample itself where there is no churn.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or sigma is negative or not finite.
+        """
+        self._require_timesteps("add_noise_to_input")
+        sigma = self._check_sigma("sigma", sigma)
+        sigma_hat, std = self._sigma_hat(sigma)
+        if std == 0.0:
+            return sample, sigma_hat
+        backend = backend_of(sample, "sample")
+        noise = backend.randn(sample, backend.float32, generator)
+        dtype = backend.compute_dtype(sample)
+        raised = backend.combine([(1.0, sample), (std, noise)], sample, dtype)
+        return backend.cast(raised, sample.dtype), sigma_hat
+
+    @staticmethod
+    def _check_sigma(name: str, value: Any) -> float:
+        sigma = float(value)
+        if not math.isfinite(sigma) or sigma < 0.0:
+            raise ValueError(f"{name}={value!r} must be finite and not negative.")
+        return sigma
+
+    def step(
+        self,
+        model_output: Array,
+        sigma_hat: float,
+        sigma_prev: float,
+        sample_hat: Array,
+        return_dict: bool = True,
+    ) -> Any:
+        """Euler from sigma_hat to sigma_prev (algorithm 2, lines 7 and 8).
+
+        Args:
+            model_output: ``(x0 - x) / sigma_hat``, shape of the sample.
+            sigma_hat: Present noise level, above 0.
+            sigma_prev: Next noise level, 0 or more.
+            sample_hat: The sample at sigma_hat.
+            return_dict: Whether to return an object or ``(prev_sample, derivative)``.
+
+        Returns:
+            ``prev_sample``, ``derivative`` (dx / d sigma) and ``pred_original_sample``.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, shapes that do not match, or a sigma out of
+                range.
+        """
+        sigma_hat, sigma_prev = self._check_call(model_output, sample_hat, sigma_hat, sigma_prev)
+        backend = backend_of(sample_hat, "sample_hat")
+        dtype = backend.compute_dtype(sample_hat)
+        out = sample_hat.dtype
+        x0 = backend.combine([(1.0, sample_hat), (sigma_hat, model_output)], sample_hat, dtype)
+        slope = backend.combine([(-1.0, model_output)], sample_hat, dtype)
+        dt = sigma_prev - sigma_hat
+        prev = backend.combine([(1.0, sample_hat), (-dt, model_output)], sample_hat, dtype)
+        result = DerivativeOutput(*(backend.cast(a, out) for a in (prev, slope, x0)))
+        return result if return_dict else (result.prev_sample, result.derivative)
+
+    def step_correct(
+        self,
+        model_output: Array,
+        sigma_hat: float,
+        sigma_prev: float,
+        sample_hat: Array,
+        sample_prev: Array,
+        derivative: Array,
+        return_dict: bool = True,
+    ) -> Any:
+        """The trapezoid with the slope at both ends (algorithm 2, lines 10 and 11).
+
+        Args:
+            model_output: ``(x0 - x) / sigma_prev`` of the model at ``sample_prev``.
+            sigma_hat: Level the step started from.
+            sigma_prev: Level the step leads to, above 0.
+            sample_hat: The sample at sigma_hat.
+            sample_prev: The sample that ``step`` returned.
+            derivative: The slope that ``step`` returned.
+            return_dict: Whether to return an object or ``(prev_sample, derivative)``.
+
+        Returns:
+            ``prev_sample``, ``derivative`` (as given) and ``pred_original_sample``.
+
+        Raises:
+            ValueError: As for ``step``; sigma_prev = 0 has nothing to correct.
+        """
+        sigma_hat, sigma_prev = self._check_call(model_output, sample_hat, sigma_hat, sigma_prev)
+        if sigma_prev == 0.0:
+            raise ValueError("sigma_prev=0 must be above 0: a step to 0 is not corrected.")
+        self._check_pair(sample_prev, sample_hat, backend_of(sample_hat, "sample_hat"))
+        backend = backend_of(sample_hat, "sample_hat")
+        dtype = backend.compute_dtype(sample_hat)
+        half = 0.5 * (sigma_prev - sigma_hat)
+        x0 = backend.combine([(1.0, sample_prev), (sigma_prev, model_output)], sample_hat, dtype)
+        prev = backend.combine(
+            [(1.0, sample_hat), (half, derivative), (-half, model_output)], sample_hat, dtype
+        )
+        out = sample_hat.dtype
+        result = DerivativeOutput(
+            backend.cast(prev, out), derivative, backend.cast(x0, out)
+        )  # fmt: skip
+        return result if return_dict else (result.prev_sample, result.derivative)
+
+    def _check_call(
+        self, model_output: Array, sample_hat: Array, sigma_hat: float, sigma_prev: float
+    ) -> tuple[float, float]:
+        self._require_timesteps("step")
+        self._check_pair(model_output, sample_hat, backend_of(sample_hat, "sample_hat"))
+        here = self._check_sigma("sigma_hat", sigma_hat)
+        if here == 0.0:
+            raise ValueError("sigma_hat=0 must be above 0.")
+        return here, self._check_sigma("sigma_prev", sigma_prev)
+
+    def predict_x0(self, model_output: Array, timestep: float, sample: Array) -> Array:
+        """The clean sample ``sample + sigma_hat * model_output``.
+
+        Args:
+            model_output: ``(x0 - x) / sigma``, shape of the sample.
+            timestep: The noise level sigma_hat, as ``step`` takes it.
+            sample: The sample at that level.
+        """
+        return self.step(model_output, timestep, 0.0, sample).pred_original_sample
+
+    def __len__(self) -> int:
+        """Number of steps of the run; this class has no training steps."""
+        return self.num_inference_steps or 0
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Without churn there is no noise to shape."""
+        if values.get("s_churn"):
+            return {}
+        return {name: "s_churn is 0: no noise is added." for name in ("s_min", "s_max", "s_noise")}

@@ -1,0 +1,74 @@
+"""Noise levels: the points of the forward process that a scheduler visits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A point of the forward process ``x = alpha * x0 + sigma * eps``.
+
+    Attributes:
+        t: The time at which the model is asked, in training steps.
+        alpha: Signal weight, 0 (pure noise) to 1.
+        sigma: Noise weight, 0 (clean) and up.
+    """
+
+    t: float
+    alpha: float
+    sigma: float
+
+    @property
+    def rho(self) -> float:
+        """Noise-to-signal ratio ``sigma / alpha`` (infinite for pure noise)."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def lam(self) -> float:
+        """Half log-SNR ``log(alpha / sigma)`` (infinite for a clean level)."""
+        if self.sigma == 0:
+            return math.inf
+        return math.log(self.alpha / self.sigma) if self.alpha else -math.inf
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation ``sqrt(alpha^2 + sigma^2)`` of x for unit-variance data."""
+        return math.hypot(self.alpha, self.sigma)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One model call: asked at ``here``, after which the sample stands at ``target``.
+
+    Attributes:
+        t: Entry of ``timesteps`` that belongs to this call.
+        here: Level at which the model is asked.
+        target: Level of the sample that the call's row of weights produces.
+    """
+
+    t: float
+    here: Level
+    target: Level
+
+
+def vp_level(t: float, alpha_cumprod: float) -> Level:
+    """Variance-preserving level with ``alpha^2 = alpha_cumprod`` (Ho et al. 2020, eq. 4)."""
+    return Level(t, math.sqrt(alpha_cumprod), math.sqrt(1.0 - alpha_cumprod))
+
+
+def vp_level_of_rho(t: float, rho: float) -> Level:
+    """Variance-preserving level with noise-to-signal ratio ``rho``."""
+    alpha = 1.0 / math.sqrt(rho * rho + 1.0)
+    return Level(t, alpha, rho * alpha)
+
+
+def ve_level(t: float, sigma: float) -> Level:
+    """Variance-exploding level: ``alpha = 1`` (Song et al. 2021; Karras et al. 2022)."""
+    return Level(t, 1.0, sigma)
+
+
+def flow_level(t: float, sigma: float) -> Level:
+    """Rectified-flow level ``alpha = 1 - sigma`` (Liu et al. 2022; Lipman et al. 2022)."""
+    return Level(t, 1.0 - sigma, sigma)

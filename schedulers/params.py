@@ -1,0 +1,519 @@
+"""Every parameter, described once.
+
+A class's signature is its schema: each constructor (and step) argument is annotated with one of
+the aliases below, and the config, its validation, the control on the page and the documentation
+all follow from signature and annotation.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+Kind = Literal["float", "int", "bool", "choice", "numbers"]
+Group = Literal["scheduler", "noise schedule", "spacing", "stochasticity", "prediction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of a number; the open ends are excluded. ``inf`` allows infinite values."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    inf: bool = False
+
+    def admits(self, value: float) -> bool:
+        """Whether the value lies inside."""
+        if math.isnan(value) or (math.isinf(value) and not self.inf):
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        """The interval in mathematical notation."""
+        left = "(" if self.low_open or math.isinf(self.low) else "["
+        right = ")" if self.high_open or math.isinf(self.high) else "]"
+        return f"{left}{self.low:g}, {self.high:g}{right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    """How a control shows the number: its reach, its step, and whether it is logarithmic."""
+
+    low: float
+    high: float
+    step: float
+    log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a parameter is for, in a sentence; its group on the page; its unit."""
+
+    text: str
+    group: Group
+    advanced: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a scheduler, ready for validation, documentation or a control.
+
+    Attributes:
+        name: As in the signature.
+        default: As in the signature.
+        kind: "float", "int", "bool", "choice" or "numbers" (a list of floats).
+        optional: Whether None is a value.
+        range: Hard bounds of a number.
+        slider_low: Lowest value a slider shows.
+        slider_high: Highest value a slider shows.
+        slider_step: Step of the slider.
+        log: Whether the slider is logarithmic.
+        choices: Allowed values of a choice.
+        unit: Unit, empty for pure numbers.
+        text: What it does, in a sentence.
+        group: Where it stands on the page.
+        advanced: Whether it is rarely needed.
+        call: "init" for the constructor, "step" for the step call.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    optional: bool
+    range: Range
+    slider_low: float | None
+    slider_high: float | None
+    slider_step: float | None
+    log: bool
+    choices: tuple[str, ...]
+    unit: str
+    text: str
+    group: Group
+    advanced: bool
+    call: Literal["init", "step"]
+
+    @property
+    def low(self) -> float | None:
+        """Hard lower bound, None if there is none."""
+        return None if math.isinf(self.range.low) else self.range.low
+
+    @property
+    def high(self) -> float | None:
+        """Hard upper bound, None if there is none."""
+        return None if math.isinf(self.range.high) else self.range.high
+
+    def check(self, value: Any) -> Any:
+        """The value in plain Python types.
+
+        Raises:
+            TypeError: The value has the wrong type.
+            ValueError: The value is out of range, not finite, or not among the choices.
+        """
+        if value is None and self.optional:
+            return None
+        if self.kind == "bool":
+            if isinstance(value, (bool, np.bool_)):
+                return bool(value)
+            raise TypeError(f"{self.name}={value!r} must be True or False.")
+        if self.kind == "choice":
+            if isinstance(value, str) and value in self.choices:
+                return str(value)
+            allowed = ", ".join(repr(c) for c in self.choices)
+            none = " or None" if self.optional else ""
+            kind = ValueError if isinstance(value, str) else TypeError
+            raise kind(f"{self.name}={value!r} must be one of {allowed}{none}.")
+        if self.kind == "numbers":
+            return self._check_numbers(value)
+        return self._check_number(value)
+
+    def _check_number(self, value: Any) -> int | float:
+        number = _scalar(value)
+        wanted = "an integer" if self.kind == "int" else "a number"
+        if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
+            raise TypeError(f"{self.name}={value!r} must be {wanted} in {self.range}.")
+        if not self.range.admits(float(number)):
+            raise ValueError(f"{self.name}={value!r} must be {wanted} in {self.range}.")
+        if self.kind == "int":
+            if not isinstance(number, Integral) and not float(number).is_integer():
+                raise TypeError(f"{self.name}={value!r} must be an integer in {self.range}.")
+            return int(float(number)) if not isinstance(number, Integral) else int(number)
+        # A float stays what was passed (int or float), so that config files keep their spelling.
+        return int(number) if isinstance(number, Integral) else float(number)
+
+    def _check_numbers(self, value: Any) -> Any:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            raise TypeError(f"{self.name}={value!r} must be a list or array of numbers.")
+        try:
+            numbers = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{self.name} must be a list or array of numbers: {error}.") from error
+        if numbers.ndim != 1 or numbers.size == 0:
+            raise ValueError(
+                f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty."
+            )
+        for i, number in enumerate(numbers):
+            if not self.range.admits(float(number)):
+                raise ValueError(f"{self.name}[{i}]={number:g} must lie in {self.range}.")
+        return value if isinstance(value, (list, np.ndarray)) else numbers.tolist()
+
+
+def _scalar(value: Any) -> Any:
+    """A number out of a zero-dimensional array or tensor; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+# --- the descriptions -------------------------------------------------------------------------
+
+_POSITIVE = Range(0.0, low_open=True)
+_SPACING_TEXT = (
+    "Where the steps go: linspace takes both ends, leading multiples of T/N from below, trailing "
+    "multiples from the last training step down."
+)
+_CURVE = "Replaces the spacing by a curve of its own; at most one of these can be chosen. "
+
+NumTrainTimesteps = Annotated[
+    int,
+    Range(1, 100_000),
+    Slider(10, 4000, 10),
+    About("Training steps T of the model.", "noise schedule", True, "steps"),
+]
+BetaStart = Annotated[
+    float,
+    Range(0.0, 1.0, high_open=True),
+    Slider(1e-5, 1e-2, 1e-5, log=True),
+    About("First beta: the noise variance that the first training step adds.", "noise schedule"),
+]
+BetaEnd = Annotated[
+    float,
+    Range(0.0, 2.0, low_open=True),
+    Slider(1e-3, 0.1, 1e-4, log=True),
+    About("Last beta: the noise variance that the last training step adds.", "noise schedule"),
+]
+_BETA_SCHEDULE = About(
+    "How beta grows from the first to the last training step; Stable Diffusion uses "
+    "scaled_linear.",
+    "noise schedule",
+)
+BetaSchedule = Annotated[Literal["linear", "scaled_linear", "squaredcos_cap_v2"], _BETA_SCHEDULE]
+BetaScheduleDDPM = Annotated[
+    Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"], _BETA_SCHEDULE
+]
+BetaScheduleHeun = Annotated[
+    Literal["linear", "scaled_linear", "squaredcos_cap_v2", "exp"], _BETA_SCHEDULE
+]
+TrainedBetas = Annotated[
+    np.ndarray | list[float] | None,
+    Range(0.0, 1.0, low_open=True, high_open=True),
+    About("Betas given one by one instead of by a named schedule.", "noise schedule", True),
+]
+RescaleBetasZeroSnr = Annotated[
+    bool,
+    About(
+        "Rescales the betas so that the last training step is pure noise (zero terminal SNR); "
+        "lets a model draw very dark and very bright images.",
+        "noise schedule",
+    ),
+]
+TimestepSpacing = Annotated[
+    Literal["linspace", "leading", "trailing"], About(_SPACING_TEXT, "spacing")
+]
+StepsOffset = Annotated[
+    int,
+    Range(0, 100_000),
+    Slider(0, 10, 1),
+    About("Added to every time of the leading spacing.", "spacing", True, "training steps"),
+]
+UseKarrasSigmas = Annotated[
+    bool | None,
+    About(_CURVE + "Karras: even in sigma^(1/7), many steps at low noise.", "spacing"),
+]
+UseExponentialSigmas = Annotated[
+    bool | None, About(_CURVE + "Exponential: even in log sigma.", "spacing")
+]
+UseBetaSigmas = Annotated[
+    bool | None,
+    About(_CURVE + "Beta: quantiles of Beta(0.6, 0.6), dense at both ends.", "spacing"),
+]
+UseLuLambdas = Annotated[
+    bool | None, About(_CURVE + "Lu: even in log-SNR over the whole table.", "spacing")
+]
+UseFlowSigmas = Annotated[
+    bool | None,
+    About("Samples a rectified flow (alpha = 1 - sigma) instead of a diffusion.", "spacing"),
+]
+FlowShift = Annotated[
+    float,
+    _POSITIVE,
+    Slider(0.1, 10, 0.1),
+    About("Shifts flow sigmas towards noise (above 1) or data (below 1).", "spacing"),
+]
+UseDynamicShifting = Annotated[
+    bool,
+    About("Lets set_timesteps(mu=...) set flow_shift to exp(mu).", "spacing", True),
+]
+TimeShiftType = Annotated[
+    Literal["exponential"],
+    About("How mu turns into a shift; exp(mu) is the only form.", "spacing", True),
+]
+FinalSigmasType = Annotated[
+    Literal["zero", "sigma_min"],
+    About("Where the last step ends: at no noise, or at the smallest trained sigma.", "spacing"),
+]
+LambdaMinClipped = Annotated[
+    float,
+    Range(-math.inf, 20.0, inf=True),
+    Slider(-10, 5, 0.1),
+    About(
+        "Leaves out training steps whose log(alpha/sigma) lies below this; "
+        "about -5.1 helps with the cosine schedule.",
+        "spacing",
+        True,
+    ),
+]
+SigmaMin = Annotated[
+    float | None,
+    _POSITIVE,
+    Slider(0.001, 1.0, 0.001, log=True),
+    About("Smallest sigma of the Karras, exponential or beta curve.", "spacing", True),
+]
+SigmaMax = Annotated[
+    float | None,
+    _POSITIVE,
+    Slider(1.0, 200.0, 0.1, log=True),
+    About("Largest sigma of the Karras, exponential or beta curve.", "spacing", True),
+]
+TimestepType = Annotated[
+    Literal["discrete", "continuous"],
+    About(
+        "Whether the model is told the training step or, with v_prediction, 0.25 log sigma.",
+        "spacing",
+        True,
+    ),
+]
+InterpolationType = Annotated[
+    Literal["linear", "log_linear"],
+    About("How sigmas between training steps are found.", "spacing", True),
+]
+_PREDICTION = About(
+    "What the model returns: the noise (epsilon), the clean sample, or the velocity between "
+    "them. Must match the model's training.",
+    "prediction",
+)
+PredictionType = Annotated[Literal["epsilon", "sample", "v_prediction"], _PREDICTION]
+PredictionTypeFlow = Annotated[
+    Literal["epsilon", "sample", "v_prediction", "flow_prediction"], _PREDICTION
+]
+ClipSample = Annotated[
+    bool, About("Clips the predicted clean sample at every step.", "prediction")
+]
+ClipSampleRange = Annotated[
+    float,
+    _POSITIVE,
+    Slider(0.1, 5, 0.1),
+    About("Largest magnitude that clipping leaves.", "prediction", True),
+]
+Thresholding = Annotated[
+    bool,
+    About(
+        "Dynamic thresholding: clips the predicted clean sample at a quantile of its own "
+        "values. For pixels, not for latents.",
+        "prediction",
+    ),
+]
+DynamicThresholdingRatio = Annotated[
+    float,
+    Range(0.0, 1.0),
+    Slider(0.5, 1, 0.005),
+    About("The quantile that dynamic thresholding clips at.", "prediction", True),
+]
+SampleMaxValue = Annotated[
+    float,
+    Range(1.0),
+    Slider(1, 5, 0.1),
+    About("Largest threshold that dynamic thresholding may choose.", "prediction", True),
+]
+SetAlphaToOne = Annotated[
+    bool,
+    About("Whether the last step ends clean, or at the first training level.", "spacing", True),
+]
+VarianceTypeDDPM = Annotated[
+    Literal[
+        "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned",
+        "learned_range",
+    ],
+    About(
+        "Variance of the noise each step adds: the posterior's (small), beta (large), or one "
+        "that the model predicts.",
+        "stochasticity",
+    ),
+]  # fmt: skip
+VarianceTypeSolver = Annotated[
+    Literal["learned", "learned_range"] | None,
+    About("For models that also return a variance: it is cut off.", "prediction", True),
+]
+SolverOrder = Annotated[
+    int,
+    Range(1, 3),
+    Slider(1, 3, 1),
+    About(
+        "How many predictions a step combines; 2 for guided, 3 for plain sampling.", "scheduler"
+    ),
+]
+AlgorithmType = Annotated[
+    Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"],
+    About(
+        "Which equation is solved: for the noise or (++) for the data prediction, as an ODE or "
+        "with fresh noise (sde).",
+        "scheduler",
+    ),
+]
+SolverType = Annotated[
+    Literal["midpoint", "heun"],
+    About("How order 2 uses the slope: at the midpoint, or integrated.", "scheduler"),
+]
+LowerOrderFinal = Annotated[
+    bool,
+    About(
+        "Lowers the order in the last steps of runs below 15 steps, for stability.", "scheduler"
+    ),
+]
+EulerAtFinal = Annotated[
+    bool,
+    About("Takes the last step at order 1, which mends artefacts of some models.", "scheduler"),
+]
+VeSigmaMin = Annotated[
+    float,
+    _POSITIVE,
+    Slider(0.001, 1, 0.001, log=True),
+    About("Smallest noise level.", "noise schedule"),
+]
+VeSigmaMax = Annotated[
+    float,
+    _POSITIVE,
+    Slider(1, 200, 1, log=True),
+    About("Largest noise level.", "noise schedule"),
+]
+SNoise = Annotated[
+    float,
+    Range(0.0),
+    Slider(0.9, 1.1, 0.001),
+    About("Factor on churned noise; slightly above 1 counters lost detail.", "stochasticity"),
+]
+SChurn = Annotated[
+    float,
+    Range(0.0),
+    Slider(0, 100, 0.5),
+    About(
+        "How much noise is added and removed again over the run; stops growing at "
+        "(sqrt(2) - 1) times the number of steps.",
+        "stochasticity",
+    ),
+]
+STmin = Annotated[
+    float,
+    Range(0.0, inf=True),
+    Slider(0, 10, 0.01),
+    About("Churn only at or above this sigma.", "stochasticity", True),
+]
+STmax = Annotated[
+    float,
+    Range(0.0, inf=True),
+    Slider(0, 200, 0.1),
+    About("Churn only at or below this sigma.", "stochasticity", True),
+]
+Eta = Annotated[
+    float,
+    Range(0.0, 1.0),
+    Slider(0, 1, 0.01),
+    About(
+        "Fresh noise per step: 0 is deterministic DDIM, 1 is as random as DDPM.", "stochasticity"
+    ),
+]
+UseClippedModelOutput = Annotated[
+    bool,
+    About("Derives the noise again from the clipped clean sample.", "prediction", True),
+]
+LmsOrder = Annotated[
+    int,
+    Range(1, 10),
+    Slider(1, 4, 1),
+    About("How many past slopes a step combines.", "scheduler"),
+]
+Compat = Annotated[
+    Literal["diffusers", "paper"],
+    About(
+        "Where diffusers leaves the mathematics: follow diffusers (same images) or the paper.",
+        "scheduler",
+        True,
+    ),
+]
+#: Technical, hence not described for the page: "pt" for torch tensors, "np" for NumPy arrays.
+TensorFormat = Literal["pt", "np"] | None
+
+
+# --- from signature to schema -----------------------------------------------------------------
+
+_KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float"}
+
+
+def _describe(
+    name: str,
+    hint: Any,
+    default: Any,
+    call: Literal["init", "step"],
+) -> Parameter | None:
+    """The Parameter behind one annotated argument; None where it has no description."""
+    if get_origin(hint) is not Annotated:
+        return None
+    base, *notes = get_args(hint)
+    about = next((note for note in notes if isinstance(note, About)), None)
+    if about is None:
+        return None
+    bounds = next((note for note in notes if isinstance(note, Range)), Range())
+    slider = next((note for note in notes if isinstance(note, Slider)), None)
+    parts = get_args(base) if get_origin(base) in (Union, types.UnionType) else (base,)
+    optional = type(None) in parts
+    parts = tuple(part for part in parts if part is not type(None))
+    literal = next((part for part in parts if get_origin(part) is Literal), None)
+    kind = "choice" if literal else _KINDS.get(parts[0], "numbers")
+    return Parameter(
+        name=name,
+        default=default,
+        kind=kind,
+        optional=optional,
+        range=bounds,
+        slider_low=slider.low if slider else None,
+        slider_high=slider.high if slider else None,
+        slider_step=slider.step if slider else None,
+        log=slider.log if slider else False,
+        choices=tuple(get_args(literal)) if literal else (),
+        unit=about.unit,
+        text=about.text,
+        group=about.group,
+        advanced=about.advanced,
+        call=call,
+    )
+
+
+def describe(function: Callable[..., Any], call: Literal["init", "step"]) -> tuple[Parameter, ...]:
+    """Descriptions of the annotated arguments of a constructor or step, in order."""
+    hints = get_type_hints(function, include_extras=True)
+    found = (
+        _describe(name, hints.get(name), argument.default, call)
+        for name, argument in inspect.signature(function).parameters.items()
+    )
+    return tuple(parameter for parameter in found if parameter is not None)

@@ -1,0 +1,93 @@
+"""Every scheduler by class name, and by the names people know."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from .ddim import DDIMScheduler
+from .ddpm import DDPMScheduler
+from .dpmsolver import DPMSolverMultistepScheduler
+from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from .heun import HeunDiscreteScheduler
+from .karras_ve import KarrasVeScheduler
+from .lms import LMSDiscreteScheduler
+from .scheduler import Scheduler
+
+SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
+    {
+        cls.__name__: cls
+        for cls in (
+            DDPMScheduler,
+            DDIMScheduler,
+            EulerDiscreteScheduler,
+            EulerAncestralDiscreteScheduler,
+            HeunDiscreteScheduler,
+            LMSDiscreteScheduler,
+            DPMSolverMultistepScheduler,
+            KarrasVeScheduler,
+        )
+    }
+)
+
+_KARRAS = {"use_karras_sigmas": True}
+
+#: Names from A1111, ComfyUI and k-diffusion: the class behind each, and its settings.
+NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "DPM++ 2M": ("DPMSolverMultistepScheduler", {}),
+        "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", _KARRAS),
+        "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        "DPM++ 2M SDE Karras": (
+            "DPMSolverMultistepScheduler",
+            {"algorithm_type": "sde-dpmsolver++", **_KARRAS},
+        ),
+        "Euler": ("EulerDiscreteScheduler", {}),
+        "Euler Karras": ("EulerDiscreteScheduler", _KARRAS),
+        "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+        "Heun": ("HeunDiscreteScheduler", {}),
+        "Heun Karras": ("HeunDiscreteScheduler", _KARRAS),
+        "LMS": ("LMSDiscreteScheduler", {}),
+        "LMS Karras": ("LMSDiscreteScheduler", _KARRAS),
+        "DDIM": ("DDIMScheduler", {}),
+        "DDPM": ("DDPMScheduler", {}),
+    }
+)
+
+
+def _plain(name: str) -> str:
+    """A name without case, spaces and punctuation, but with its plus signs."""
+    return re.sub(r"[^a-z0-9+]", "", name.lower())
+
+
+def from_name(name: str, **config: Any) -> Scheduler:
+    """A scheduler by class name or by a name people know.
+
+    Args:
+        name: "DPM++ 2M Karras", "Euler a", "DDIMScheduler", ...; case and spacing do not matter.
+        **config: Constructor keywords; they win over the settings behind the name.
+
+    Returns:
+        The scheduler.
+
+    Raises:
+        TypeError: ``name`` is not a string.
+        ValueError: Nobody is called that; the message lists the closest names.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r} must be a string such as 'DPM++ 2M Karras'.")
+    known: dict[str, tuple[str, Mapping[str, Any]]] = {
+        **{_plain(cls): (cls, {}) for cls in SCHEDULERS},
+        **{_plain(label): entry for label, entry in NAMES.items()},
+    }
+    wanted = _plain(name)
+    if wanted not in known:
+        labels = {_plain(label): label for label in (*SCHEDULERS, *NAMES)}
+        close = difflib.get_close_matches(wanted, labels, n=4, cutoff=0.3)
+        listed = ", ".join(labels[c] for c in close) or ", ".join(NAMES)
+        raise ValueError(f"name={name!r} is not a scheduler; the closest are: {listed}.")
+    class_name, settings = known[wanted]
+    return SCHEDULERS[class_name](**{**settings, **config})

@@ -1,0 +1,1 @@
+"""The mathematics of the solvers: levels in, rows of floats out. No arrays here."""

@@ -1,0 +1,60 @@
+"""One-call rules in sigma: Euler with churn, the ancestral step, the two rows of Heun."""
+
+from __future__ import annotations
+
+import math
+
+from ..levels import Level
+from ..weights import Weights
+
+#: Largest gamma: sigma grows by at most sqrt(2) (Karras et al. 2022, algorithm 2).
+MAX_GAMMA = math.sqrt(2.0) - 1.0
+
+
+def churn(
+    sigma: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float
+) -> tuple[float, float]:
+    """Raise sigma by Langevin-like churn (Karras et al. 2022, arXiv 2206.00364, algorithm 2).
+
+    Args:
+        sigma: Present noise level.
+        steps: Number of steps over which ``s_churn`` is shared out.
+        s_churn: Total churn, 0 for none.
+        s_tmin: Churn only at or above this sigma.
+        s_tmax: Churn only at or below this sigma.
+
+    Returns:
+        ``(sigma_hat, std)``: the raised level and the noise that raises it.
+    """
+    gamma = min(s_churn / steps, MAX_GAMMA) if s_tmin <= sigma <= s_tmax else 0.0
+    sigma_hat = sigma * (gamma + 1.0)
+    return sigma_hat, math.sqrt(max(0.0, sigma_hat**2 - sigma**2))
+
+
+def euler_row(here: Level, target: Level) -> Weights:
+    """``x + (sigma_t - sigma) eps``: Euler on ``dx / d sigma = eps`` (alpha = 1)."""
+    return Weights(x=(1.0,), eps=(target.sigma - here.sigma,))
+
+
+def ancestral_split(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[float, float]:
+    """Deterministic and random part of a step: ``down^2 + up^2 = sigma_next^2``.
+
+    References: k-diffusion, ``get_ancestral_step``; equals the DDPM posterior in VE form.
+    """
+    if sigma_next == 0.0:
+        return 0.0, 0.0
+    variance = sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2
+    up = min(sigma_next, eta * math.sqrt(max(0.0, variance)))
+    return math.sqrt(max(0.0, sigma_next**2 - up**2)), up
+
+
+def ancestral_row(here: Level, target: Level) -> Weights:
+    """Euler down to ``sigma_down``, then noise up to the target (k-diffusion, Euler ancestral)."""
+    down, up = ancestral_split(here.sigma, target.sigma)
+    return Weights(x=(1.0,), eps=(down - here.sigma,), noise=up)
+
+
+def heun_correction_row(start: Level, end: Level) -> Weights:
+    """Trapezoid from ``start`` with both slopes (Karras et al. 2022, algorithm 1, line 8)."""
+    dt = end.sigma - start.sigma
+    return Weights(x=(0.0, 1.0), eps=(0.5 * dt, 0.5 * dt))

@@ -1,0 +1,149 @@
+r"""Exponential integrators: DDIM and the multistep DPM-Solver family are one formula.
+
+In ``lam = log(alpha / sigma)`` both the probability-flow ODE and the reverse SDE have a linear part
+that is solved exactly and a prediction D (of the data or of the noise) that is interpolated by a
+polynomial in ``s``, the fraction of the step:
+
+    x_target = c x + kappa * (psi_0(z) D0 + psi_1(z) D1 + psi_2(z) D2),
+    psi_k(z) = int_0^1 z exp(-z (1 - s)) s^k / k! ds.
+
+What the four published forms call by different names is (c, kappa, z):
+
+=================  ============================  ============  ====
+form               c                             kappa         z
+=================  ============================  ============  ====
+dpmsolver++        sigma_t / sigma_s             alpha_t       h
+dpmsolver          alpha_t / alpha_s             sigma_t       -h
+sde-dpmsolver++    sigma_t / sigma_s * exp(-h)   alpha_t       2 h
+sde-dpmsolver      alpha_t / alpha_s             2 sigma_t     -h
+=================  ============================  ============  ====
+
+References:
+    Lu et al. 2022, DPM-Solver, arXiv 2206.00927; Lu et al. 2022, DPM-Solver++, arXiv 2211.01095,
+    eq. 8 to 18 and appendix for the SDE forms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..levels import Level
+from ..weights import Weights
+
+#: Below this the closed forms of psi_1 and psi_2 lose digits; the series has none to lose.
+SERIES_BELOW = 0.5
+#: Terms of the series: 0.5**18 / 18! is below 1e-20.
+SERIES_TERMS = 18
+
+
+def psi(k: int, z: float) -> float:
+    """``int_0^1 z exp(-z (1 - s)) s^k / k! ds`` for k = 0, 1, 2; z may be infinite."""
+    if k == 0:
+        return -math.expm1(-z)
+    if math.isinf(z):
+        return 1.0 / math.factorial(k)
+    if abs(z) < SERIES_BELOW:
+        # psi_k(z) = sum_m (-1)^m z^(m+1) / (m + k + 1)!
+        total, term = 0.0, z / math.factorial(k + 1)
+        for m in range(SERIES_TERMS):
+            total += term
+            term *= -z / (m + k + 2)
+        return total
+    return 1.0 / math.factorial(k) - psi(k - 1, z) / z
+
+
+def differences(lams: Sequence[float], h: float, order: int) -> list[tuple[float, ...]]:
+    """Rows that turn predictions (newest first) into scaled derivatives D0, D1, D2.
+
+    Args:
+        lams: lam of the ``order`` newest calls, newest first.
+        h: lam of the target less lam here; D_k carries ``h^k``.
+        order: 1, 2 or 3.
+
+    Returns:
+        ``order`` rows: row k holds the weights of D_k on the predictions; D2 is the true second
+        derivative times ``h^2`` (twice the divided difference).
+    """
+    rows: list[tuple[float, ...]] = [(1.0,)]
+    if order == 1:
+        return rows
+    r0 = (lams[0] - lams[1]) / h
+    if order == 2:
+        return [*rows, (1.0 / r0, -1.0 / r0)]
+    r1 = (lams[1] - lams[2]) / h
+    newer = (1.0 / r0, -1.0 / r0, 0.0)
+    older = (0.0, 1.0 / r1, -1.0 / r1)
+    blend = r0 / (r0 + r1)
+    d1 = tuple(a + blend * (a - b) for a, b in zip(newer, older, strict=True))
+    d2 = tuple(2.0 / (r0 + r1) * (a - b) for a, b in zip(newer, older, strict=True))
+    return [*rows, d1, d2]
+
+
+def multistep_row(
+    here: Sequence[Level],
+    target: Level,
+    form: str,
+    order: int,
+    midpoint: bool,
+    second_derivative: float = 1.0,
+    half_sign_flipped: bool = False,
+) -> Weights:
+    """One step of a multistep DPM-Solver.
+
+    Args:
+        here: Levels of the newest calls, newest first; at least ``order`` of them.
+        target: Level to reach; sigma = 0 is allowed for the data-prediction forms.
+        form: "dpmsolver++", "dpmsolver", "sde-dpmsolver++" or "sde-dpmsolver".
+        order: 1, 2 or 3.
+        midpoint: At order 2, evaluate D at the midpoint (``psi_0 / 2``) instead of integrating it.
+        second_derivative: Factor on D2; 1 is the mathematics, 0.5 what diffusers computes.
+        half_sign_flipped: Use ``psi_2 - 1`` for psi_2, as diffusers does in sde-dpmsolver++.
+
+    Returns:
+        The row, on ``x`` and ``x0`` for the data forms, on ``x`` and ``eps`` for the noise forms.
+    """
+    now = here[0]
+    h = target.lam - now.lam
+    data, sde = form.endswith("++"), form.startswith("sde")
+    if data:
+        kappa, z = target.alpha, 2.0 * h if sde else h
+        c = target.sigma / now.sigma * (math.exp(-h) if sde else 1.0)
+    else:
+        kappa, z = target.sigma * (2.0 if sde else 1.0), -h
+        c = target.alpha / now.alpha
+    factors = [psi(0, z)]
+    if order == 2:
+        factors.append(0.5 * psi(0, z) if midpoint else psi(1, z))
+    elif order == 3:
+        factors += [psi(1, z), (psi(2, z) - half_sign_flipped) * second_derivative]
+    weights = [0.0] * order
+    rows = differences([level.lam for level in here], h, order)
+    for factor, row in zip(factors, rows, strict=True):
+        for j, d in enumerate(row):
+            weights[j] += kappa * factor * d
+    noise = 0.0
+    if sde:
+        noise = target.sigma * math.sqrt(-math.expm1(-2.0 * h) if data else math.expm1(2.0 * h))
+    predictions = tuple(weights)
+    if data:
+        return Weights(x=(c,), x0=predictions, noise=noise)
+    return Weights(x=(c,), eps=predictions, noise=noise)
+
+
+def ddim_row(here: Level, target: Level, eta: float) -> Weights:
+    """DDIM with stochasticity eta (Song et al. 2020, arXiv 2010.02502, eq. 12 and 16)."""
+    std = eta * posterior_std(here, target)
+    direction = math.sqrt(max(0.0, target.sigma**2 - std**2))
+    return Weights(x=(0.0,), x0=(target.alpha,), eps=(direction,), noise=std)
+
+
+def posterior_std(here: Level, target: Level) -> float:
+    """Standard deviation of the posterior q(x_target | x_here, x0) (Ho et al. 2020, eq. 7)."""
+    return math.sqrt(posterior_variance(here, target))
+
+
+def posterior_variance(here: Level, target: Level) -> float:
+    """``sigma_t^2 / sigma_s^2 * (1 - alpha_s^2 / alpha_t^2)`` (Ho et al. 2020, eq. 7)."""
+    fresh = 1.0 - (here.alpha / target.alpha) ** 2
+    return max(0.0, (target.sigma / here.sigma) ** 2 * fresh)

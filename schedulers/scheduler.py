@@ -1,0 +1,853 @@
+"""The facade: grid, memory, and the one step that every scheduler shares."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from . import prediction
+from .arrays import Array, Generator, backend_of, host_values, torch_backend
+from .config import ConfigMixin
+from .levels import Level, Stage
+from .output import StepOutput
+from .tables import TrainingTable
+from .weights import Weights
+
+
+class KarrasDiffusionSchedulers(enum.Enum):
+    """Schedulers that can stand in for each other in a pipeline, as in diffusers."""
+
+    DDIMScheduler = 1
+    DDPMScheduler = 2
+    PNDMScheduler = 3
+    LMSDiscreteScheduler = 4
+    EulerDiscreteScheduler = 5
+    HeunDiscreteScheduler = 6
+    EulerAncestralDiscreteScheduler = 7
+    DPMSolverMultistepScheduler = 8
+    DPMSolverSinglestepScheduler = 9
+    KDPM2DiscreteScheduler = 10
+    KDPM2AncestralDiscreteScheduler = 11
+    DEISMultistepScheduler = 12
+    UniPCMultistepScheduler = 13
+    DPMSolverSDEScheduler = 14
+    EDMEulerScheduler = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a scheduler comes from.
+
+    Attributes:
+        title: Title of the paper.
+        authors: "First author et al." or all of them.
+        year: Year of publication.
+        arxiv: arXiv number, empty if there is none.
+        note: Section, equation or algorithm, and other origins.
+    """
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+    note: str = ""
+
+    @property
+    def url(self) -> str:
+        """Address of the paper."""
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
+
+    def __str__(self) -> str:
+        """A citation."""
+        where = f", arXiv {self.arxiv}" if self.arxiv else ""
+        return f"{self.authors} ({self.year}). {self.title}{where}. {self.note}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a step multiplies with, prepared on the host.
+
+    Attributes:
+        x0: Weights of (sample, output, noise) in the data prediction.
+        now: Weights of (sample, output, data prediction) in the next sample.
+        older: (lag, on x, on x0, on eps) of earlier evaluations.
+        noise: Weight of fresh noise in the next sample.
+        eps: Weights of (sample, output, data prediction) in the noise prediction that is kept.
+    """
+
+    x0: tuple[float, float, float]
+    now: tuple[float, float, float]
+    older: tuple[tuple[int, float, float, float], ...]
+    noise: float
+    eps: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is remembered of a model call: only what the rule will look at again."""
+
+    stage: Stage
+    x: Array = None
+    x0: Array = None
+    eps: Array = None
+
+
+StepKey = tuple[Any, ...]
+
+
+class Scheduler(ConfigMixin):
+    """A grid of noise levels, a rule for its rows of weights, and a memory.
+
+    Subclasses say where the levels are (``_set_grid``) and what a step weighs (``_row``).
+    Everything array-like happens in ``_advance``.
+    """
+
+    title: ClassVar[str]
+    reference: ClassVar[Reference]
+    family: ClassVar[str] = ""
+    call_form: ClassVar[Literal["step", "karras_ve"]] = "step"
+    #: Model calls per step, which pipelines multiply indices with.
+    order: int = 1
+
+    #: Whether every call finds its position by its timestep (True), or by counting (False).
+    _stateless: ClassVar[bool] = False
+    #: How many evaluations, the present one included, a row may look at.
+    _depth: int = 1
+    #: What is remembered of an evaluation: any of "x", "x0", "eps".
+    _keeps: frozenset[str] = frozenset()
+    #: Whether prev_sample takes the dtype of the model output (True) or the wider of the two.
+    _follows_model_dtype: ClassVar[bool] = False
+    #: Whether noise is drawn in float32 whatever the model returns.
+    _noise_in_float32: ClassVar[bool] = False
+
+    timesteps: Array
+    sigmas: Array
+    num_inference_steps: int | None
+    #: Standard deviation of the initial noise that a run starts from.
+    init_noise_sigma: Any = 1.0
+
+    # --- construction -------------------------------------------------------------------------
+
+    def _start(self, tensor_format: str | None) -> None:
+        """State common to all classes; the table is made before, the grid after this."""
+        if tensor_format is None:
+            tensor_format = "pt" if _torch_is_installed() else "np"
+        self.num_inference_steps = None
+        self._stages: tuple[Stage, ...] | None = None
+        self._memory: deque[Evaluation] = deque(maxlen=max(self._depth - 1, 0))
+        self._step_index: int | None = None
+        self._begin_index: int | None = None
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._device_tables: dict[Any, tuple[Array, Array]] = {}
+        self._check_format(tensor_format)
+        self.tensor_format = tensor_format
+
+    @staticmethod
+    def _check_format(tensor_format: object) -> None:
+        if tensor_format not in ("pt", "np"):
+            raise ValueError(f"tensor_format={tensor_format!r} must be 'pt' or 'np'.")
+
+    @property
+    def compat(self) -> str:
+        """Whom to follow where the two differ: "diffusers" or the "paper"."""
+        return str(self.config.get("compat", "diffusers"))
+
+    def set_format(self, tensor_format: Literal["pt", "np"] = "pt") -> Scheduler:
+        """Switch ``timesteps`` and ``sigmas`` to torch tensors ("pt") or NumPy arrays ("np").
+
+        ``step`` takes arrays of either kind, whatever the format.
+
+        Returns:
+            The scheduler itself.
+
+        Raises:
+            ValueError: Another format.
+        """
+        self._check_format(tensor_format)
+        if tensor_format != self.tensor_format:
+            self.tensor_format = tensor_format
+            self.timesteps = self._export(host_values(self.timesteps))
+            self.sigmas = self._export(host_values(self.sigmas))
+        return self
+
+    @staticmethod
+    def match_shape(values: Array, broadcast_array: Array) -> Array:
+        """Give ``values`` trailing axes so that they broadcast against ``broadcast_array``.
+
+        Args:
+            values: Shape (batch,) or a scalar; list, array or tensor.
+            broadcast_array: Array of shape (batch, ...); its kind and device are taken.
+
+        Returns:
+            Shape (batch, 1, ..., 1).
+        """
+        backend = backend_of(broadcast_array, "broadcast_array")
+        return backend.gather(host_values(values), slice(None), broadcast_array)
+
+    def _export(self, array: np.ndarray, device: Any = None) -> Array:
+        """A host array in the format of ``tensor_format``."""
+        if self.tensor_format == "np":
+            return array
+        tensor = torch_backend().torch.from_numpy(np.ascontiguousarray(array))
+        return tensor if device is None else tensor.to(device)
+
+    # --- the grid -----------------------------------------------------------------------------
+
+    def _install(
+        self,
+        times: np.ndarray,
+        sigmas: np.ndarray,
+        n: int | None,
+        device: Any = None,
+    ) -> None:
+        """Take over a new grid and forget everything of the old one.
+
+        Args:
+            times: One entry a model call, in the dtype that ``timesteps`` is to have.
+            sigmas: sigma / alpha of each level, the final one included.
+            n: Number of inference steps; None for the grid a fresh object shows.
+            device: Where ``timesteps`` go.
+        """
+        self._times: list[float] = times.tolist()
+        self._positions: dict[float, int] | None = None
+        self._rhos: list[float] = sigmas.tolist()
+        self.timesteps = self._export(times, device)
+        self.sigmas = self._export(sigmas)
+        self.num_inference_steps = n
+        self._stages = None
+        self._plans.clear()
+        self._forget()
+        if n is not None:
+            self._check_visited()
+
+    def _forget(self) -> None:
+        self._memory.clear()
+        self._step_index = None
+        self._begin_index = None
+
+    def _check_visited(self) -> None:
+        """Refuse a grid with levels at which the process is not defined."""
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        raise AttributeError("a scheduler class must say which levels its calls visit")
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One Stage for each model call of a run from the start; their number is the NFE.
+
+        Raises:
+            ValueError: Before ``set_timesteps``.
+        """
+        self._require_timesteps("stages")
+        if self._stages is None:
+            self._stages = self._make_stages()
+        return self._stages
+
+    def _require_timesteps(self, what: str) -> None:
+        if self.num_inference_steps is None:
+            raise ValueError(
+                f"num_inference_steps is not set: call set_timesteps(num_inference_steps) before "
+                f"{what}."
+            )
+
+    @property
+    def training(self) -> TrainingTable | None:
+        """The discrete process of training, if the class has one."""
+        return None
+
+    @property
+    def prediction_type(self) -> str:
+        """What the model is expected to return."""
+        return str(self.config.get("prediction_type", "epsilon"))
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        """The weights of a call.
+
+        Args:
+            i: Position of the call in ``stages``.
+            past: Stages of the evaluations at hand, newest (this call) first.
+            key: Step arguments that the rule depends on, in the class's own order.
+        """
+        raise AttributeError("a scheduler class must say what a step weighs")
+
+    def _default_key(self) -> StepKey:
+        """The step key for default step arguments."""
+        return ()
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        """The step key for given step arguments."""
+        del settings
+        return self._default_key()
+
+    def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Weights:
+        """The weights of call ``i`` in a run that started at 0.
+
+        Args:
+            i: Position, 0 to ``len(stages) - 1``.
+            settings: Step arguments (eta, s_churn, ...) that differ from their defaults.
+
+        Returns:
+            The row; see ``Weights``.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or i out of range.
+        """
+        stages = self.stages
+        if not 0 <= i < len(stages):
+            raise ValueError(f"i={i} must lie in 0..{len(stages) - 1}.")
+        past = tuple(reversed(stages[max(0, i - self._reach(settings) + 1) : i + 1]))
+        key = self._default_key() if settings is None else self._key(settings)
+        return self._row(i, past, key)
+
+    def _reach(self, settings: Mapping[str, Any] | None) -> int:
+        del settings
+        return self._depth
+
+    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
+        """How many predictions the row of call ``i`` combines."""
+        row = self.row(i, settings)
+        return max(len([w for w in weights if w != 0.0]) for weights in (row.x0, row.eps, (1.0,)))
+
+    def _reading(self, stage: Stage, key: StepKey) -> prediction.Reading:
+        """How to read the model output at a stage."""
+        del key
+        return prediction.reading(self.prediction_type, stage.here)
+
+    def output_weights(self, i: int) -> tuple[float, float]:
+        """What a model must return at call ``i``: ``out = on_x * x + on_x0 * x0``.
+
+        ``x`` is the unscaled sample. This undoes exactly what ``step`` does with the output.
+        """
+        here = self.stages[i].here
+        if self.prediction_type == "epsilon":
+            return 1.0 / here.sigma, -here.alpha / here.sigma
+        return prediction.inverse(self._reading(self.stages[i], self._default_key()), here)
+
+    def _alters_x0(self) -> bool:
+        """Whether the data prediction is clipped or thresholded."""
+        return bool(self.config.get("thresholding") or self.config.get("clip_sample"))
+
+    def _alter_x0(self, x0: Array) -> Array:
+        backend = backend_of(x0, "model_output")
+        config = self.config
+        if config.get("thresholding"):
+            return backend.threshold(
+                x0, config["dynamic_thresholding_ratio"], config["sample_max_value"]
+            )
+        return backend.clamp(x0, config["clip_sample_range"])
+
+    def _rederives_eps(self, key: StepKey) -> bool:
+        """Whether a clipped data prediction changes the noise prediction too."""
+        del key
+        return True
+
+    def _x0_noise(self, stage: Stage, key: StepKey) -> float:
+        """Weight of the step's own noise in the data prediction that it returns."""
+        del stage, key
+        return 0.0
+
+    def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
+        stage = past[0]
+        read, row = self._reading(stage, key), self._row(i, past, key)
+        wx, w0, we = (weights[0] if weights else 0.0 for weights in (row.x, row.x0, row.eps))
+        here = stage.here
+        if self._alters_x0() and self._rederives_eps(key):
+            eps = (1.0 / here.sigma, 0.0, -here.alpha / here.sigma)
+            now = (wx + we * eps[0], 0.0, w0 + we * eps[2])
+        elif self._alters_x0():
+            eps = (read.eps_x, read.eps_out, 0.0)
+            now = (wx + we * eps[0], we * eps[1], w0)
+        else:
+            eps = (read.eps_x, read.eps_out, 0.0)
+            now = (
+                wx + w0 * read.x0_x + we * read.eps_x,
+                w0 * read.x0_out + we * read.eps_out,
+                0.0,
+            )
+        older = []
+        for lag in range(1, len(past)):
+            on_x, on_x0, on_eps = (
+                part[lag] if lag < len(part) else 0.0 for part in (row.x, row.x0, row.eps)
+            )
+            if on_x or on_x0 or on_eps:
+                older.append((lag, on_x, on_x0, on_eps))
+        x0 = (read.x0_x, read.x0_out, self._x0_noise(stage, key))
+        return Plan(x0, now, tuple(older), row.noise, eps)
+
+    # --- positions ----------------------------------------------------------------------------
+
+    def _check_step(self, name: str, value: Any) -> Any:
+        """A step argument, checked against its description."""
+        parameter = next(p for p in self.parameters() if p.name == name and p.call == "step")
+        return parameter.check(value)
+
+    @property
+    def step_index(self) -> int | None:
+        """Position of the next call, None before the first."""
+        return self._step_index
+
+    @property
+    def begin_index(self) -> int | None:
+        """Position of the first call, set by pipelines."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Start the run at this position of ``timesteps`` (image-to-image)."""
+        self._begin_index = begin_index
+
+    def _value(self, timestep: Any) -> float:
+        """A timestep as a number, without asking a device where that can be avoided.
+
+        A view into ``self.timesteps`` (which is what a loop over it yields) is recognised by its
+        address, and its value looked up on the host.
+        """
+        if isinstance(timestep, (int, float)):
+            return timestep
+        if hasattr(timestep, "data_ptr"):
+            own: Any = self.timesteps
+            if hasattr(own, "data_ptr") and timestep.dtype == own.dtype and timestep.numel() == 1:
+                offset = timestep.data_ptr() - own.data_ptr()
+                position, rest = divmod(offset, own.element_size())
+                if rest == 0 and 0 <= position < len(self._times):
+                    if timestep.device == own.device and own.is_contiguous():
+                        return self._times[int(position)]
+        try:
+            return float(timestep.item() if hasattr(timestep, "item") else timestep)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"timestep={timestep!r} must be a single number, one of scheduler.timesteps."
+            ) from error
+
+    def index_for_timestep(self, timestep: Any, schedule_timesteps: Array = None) -> int:
+        """Position of a timestep; the second one where it occurs twice.
+
+        The second, because image-to-image may start inside a pair and must not skip a level.
+
+        Args:
+            timestep: One of ``schedule_timesteps``.
+            schedule_timesteps: Times to search, default ``timesteps``.
+
+        Raises:
+            ValueError: The timestep is not there.
+        """
+        if schedule_timesteps is not None:
+            times = host_values(schedule_timesteps).tolist()
+            found = [i for i, t in enumerate(times) if t == self._value(timestep)]
+            if not found:
+                raise ValueError(f"timestep={timestep!r} is not one of schedule_timesteps.")
+            return found[1] if len(found) > 1 else found[0]
+        if self._positions is None:
+            self._positions = {}
+            counts: dict[float, int] = {}
+            for i, t in enumerate(self._times):
+                counts[t] = counts.get(t, 0) + 1
+                if counts[t] <= 2:
+                    self._positions[t] = i
+        value = self._value(timestep)
+        position = self._positions.get(value)
+        if position is None:
+            position = self._off_schedule(value)
+        return position
+
+    def _off_schedule(self, value: float) -> int:
+        """Position for a timestep that is not in the schedule."""
+        raise ValueError(
+            f"timestep={value:g} is not one of the {len(self._times)} scheduler.timesteps: loop "
+            "over scheduler.timesteps."
+        )
+
+    def _locate(self, timestep: Any) -> int:
+        """Position of the present call, which becomes ``step_index``."""
+        if self._step_index is None:
+            self._step_index = (
+                self.index_for_timestep(timestep)
+                if self._begin_index is None
+                else self._begin_index
+            )
+        return self._step_index
+
+    # --- the step -----------------------------------------------------------------------------
+
+    def scale_model_input(self, sample: Array, timestep: Any = None) -> Array:
+        """The sample as the model wants it; classes on alpha = 1 scale by 1/sqrt(1 + sigma^2).
+
+        Args:
+            sample: The noisy sample, any shape.
+            timestep: The current entry of ``timesteps``.
+
+        Returns:
+            Same shape and dtype.
+        """
+        del timestep
+        return sample
+
+    def _current_stage(self, timestep: Any, key: StepKey) -> tuple[int, Plan, Stage]:
+        """Position, plan and stage of the present call."""
+        i = self._locate(timestep)
+        stages = self.stages
+        if not 0 <= i < len(stages):
+            raise ValueError(
+                f"timestep={timestep!r}: all {len(stages)} calls of this run were made; call "
+                "set_timesteps to start another."
+            )
+        plan_key = (i, len(self._memory), key)
+        plan = self._plans.get(plan_key)
+        if plan is None:
+            past = (stages[i], *(evaluation.stage for evaluation in self._memory))
+            plan = self._plans[plan_key] = self._plan(i, past, key)
+        return i, plan, stages[i]
+
+    def _advance(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        noise: Array = None,
+        spread: Array = None,
+        key: StepKey = (),
+        return_dict: bool = True,
+    ) -> Any:
+        """One step: read the output, look up the row, combine, remember, advance.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample.
+            generator: Source of noise, or a list with one for each sample.
+            noise: Noise to use instead of drawing it.
+            spread: Standard deviation of the noise for each entry, instead of the row's.
+            key: Step arguments that the rule depends on.
+            return_dict: Whether to return an object or a tuple.
+        """
+        if self.num_inference_steps is None:
+            self._require_timesteps("step")
+        backend = backend_of(sample, "sample")
+        self._check_pair(model_output, sample, backend)
+        i, plan, stage = self._current_stage(timestep, key)
+        wide = backend.promote(sample, model_output)
+        result = model_output.dtype if self._follows_model_dtype else wide
+        dtype = backend.compute_dtype(sample if sample.dtype == wide else model_output)
+
+        terms: list[tuple[float, Array]] = []
+        x0_terms: list[tuple[float, Array]] = []
+        if plan.noise != 0.0 or plan.x0[2] != 0.0:
+            if noise is None:
+                drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
+                noise = backend.randn(sample, drawn, generator)
+            if spread is None:
+                terms.append((plan.noise, noise))
+            else:
+                terms.append((1.0, noise * spread))
+            if plan.x0[2] != 0.0:
+                x0_terms.append((plan.x0[2], noise))
+        on_x, on_out, _ = plan.x0
+        if on_x != 0.0:
+            x0_terms.append((on_x, sample))
+        if on_out != 0.0:
+            x0_terms.append((on_out, model_output))
+        x0 = backend.combine(x0_terms, sample, dtype)
+        if self._alters_x0():
+            x0 = self._alter_x0(x0)
+
+        on_x, on_out, on_x0 = plan.now
+        if on_x0 != 0.0:
+            terms.insert(0, (on_x0, x0))
+        if on_out != 0.0:
+            terms.insert(0, (on_out, model_output))
+        if on_x != 0.0:
+            terms.insert(0, (on_x, sample))
+        for lag, old_x, old_x0, old_eps in plan.older:
+            evaluation = self._memory[lag - 1]
+            if old_x != 0.0:
+                terms.insert(0, (old_x, evaluation.x))
+            if old_x0 != 0.0:
+                terms.append((old_x0, evaluation.x0))
+            if old_eps != 0.0:
+                terms.append((old_eps, evaluation.eps))
+        prev_sample = backend.combine(terms, sample, dtype)
+
+        if self._memory.maxlen:
+            self._remember(stage, plan, sample, model_output, x0, backend, dtype)
+        if not self._stateless:
+            self._step_index = i + 1
+        prev_sample = backend.cast(prev_sample, result)
+        x0 = backend.cast(x0, result)
+        return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
+
+    def _remember(
+        self,
+        stage: Stage,
+        plan: Plan,
+        sample: Array,
+        model_output: Array,
+        x0: Array,
+        backend: Any,
+        dtype: Any,
+    ) -> None:
+        """Keep what later rows look at; nothing of it aliases the model's buffers."""
+        eps = None
+        if "eps" in self._keeps:
+            arrays = (sample, model_output, x0)
+            eps = backend.combine(
+                [(w, a) for w, a in zip(plan.eps, arrays, strict=True) if w != 0.0], sample, dtype
+            )
+        self._memory.appendleft(
+            Evaluation(
+                stage,
+                sample if "x" in self._keeps else None,
+                x0 if "x0" in self._keeps else None,
+                eps,
+            )
+        )
+
+    def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> None:
+        """Refuse arrays that do not belong together."""
+        if type(model_output) is not type(sample) and (
+            backend_of(model_output, "model_output") is not backend
+        ):
+            raise TypeError(
+                f"model_output is a {type(model_output).__name__} and sample a "
+                f"{type(sample).__name__}; pass two arrays of the same library."
+            )
+        if model_output.shape != sample.shape:
+            raise ValueError(
+                f"model_output has shape {tuple(model_output.shape)}, but sample has shape "
+                f"{tuple(sample.shape)}; they must be equal."
+            )
+        if not (backend.is_floating(sample) and backend.is_floating(model_output)):
+            raise TypeError(
+                f"sample ({sample.dtype}) and model_output ({model_output.dtype}) must hold "
+                "floating point numbers."
+            )
+
+    def predict_x0(self, model_output: Array, timestep: Any, sample: Array) -> Array:
+        """The clean sample that ``step`` would predict, without taking the step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample.
+
+        Returns:
+            Shape of the sample; clipped or thresholded as in ``step``.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        self._require_timesteps("predict_x0")
+        backend = backend_of(sample, "sample")
+        self._check_pair(model_output, sample, backend)
+        before = self._step_index
+        _, plan, _ = self._current_stage(timestep, self._default_key())
+        self._step_index = before
+        wide = backend.promote(sample, model_output)
+        dtype = backend.compute_dtype(sample if sample.dtype == wide else model_output)
+        arrays = (sample, model_output)
+        x0 = backend.combine(
+            [(w, a) for w, a in zip(plan.x0, arrays, strict=False) if w != 0.0], sample, dtype
+        )
+        if self._alters_x0():
+            x0 = self._alter_x0(x0)
+        return backend.cast(x0, wide)
+
+    # --- the forward process ------------------------------------------------------------------
+
+    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The alpha and sigma, float64, for given timesteps of ``add_noise``."""
+        raise AttributeError("a scheduler class must say how it looks levels up")
+
+    def add_noise(self, original_samples: Array, noise: Array, timesteps: Array) -> Array:
+        """Diffuse: ``alpha x0 + sigma eps`` at the given times.
+
+        Args:
+            original_samples: Clean samples, shape (batch, ...).
+            noise: Unit noise of the same shape.
+            timesteps: One time for each sample, or one for all.
+
+        Returns:
+            Noisy samples, same shape and dtype.
+
+        Raises:
+            ValueError: Shapes that do not match, or a time outside the schedule.
+        """
+        backend = backend_of(original_samples, "original_samples")
+        if noise.shape != original_samples.shape:
+            raise ValueError(
+                f"noise has shape {tuple(noise.shape)}, but original_samples has shape "
+                f"{tuple(original_samples.shape)}; they must be equal."
+            )
+        alpha, sigma = self._levels_at(timesteps)
+        everything = slice(None)
+        return (
+            backend.gather(alpha, everything, original_samples) * original_samples
+            + backend.gather(sigma, everything, original_samples) * noise
+        )
+
+    @classmethod
+    def inert(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Parameters with no effect under the given settings, each with the reason.
+
+        Args:
+            settings: Parameter values; what is missing has its default. ``steps``, if given, is
+                the number of inference steps.
+
+        Returns:
+            ``{name: reason}``.
+        """
+        values = {p.name: p.default for p in cls.parameters()} | dict(settings)
+        reasons = _common_inert(values) | cls._inert(values)
+        return {name: reason for name, reason in reasons.items() if name in cls._names()}
+
+    @classmethod
+    @functools.cache
+    def _names(cls) -> frozenset[str]:
+        return frozenset(p.name for p in cls.parameters())
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Reasons particular to the class."""
+        del values
+        return {}
+
+    @property
+    def compatibles(self) -> list[type[Scheduler]]:
+        """Classes that can be made from this one's config, itself included."""
+        from .registry import SCHEDULERS
+
+        names = {type(self).__name__, *self._compatibles}
+        return [cls for name, cls in SCHEDULERS.items() if name in names]
+
+    def __len__(self) -> int:
+        """Number of training steps."""
+        return int(self.config["num_train_timesteps"])
+
+
+@functools.cache
+def _torch_is_installed() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("torch") is not None
+
+
+def check_steps(num_inference_steps: Any, most: int | None) -> int:
+    """The number of steps as an int.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is below 1, or above the number of training steps.
+    """
+    allowed = f"1..{most} (num_train_timesteps)" if most is not None else "1 or more"
+    steps = num_inference_steps
+    if isinstance(steps, (bool, np.bool_)) or not (
+        isinstance(steps, (int, np.integer)) or (isinstance(steps, float) and steps.is_integer())
+    ):
+        raise TypeError(f"num_inference_steps={steps!r} must be an integer in {allowed}.")
+    if steps < 1 or (most is not None and steps > most):
+        raise ValueError(f"num_inference_steps={steps!r} must lie in {allowed}.")
+    return int(steps)
+
+
+def check_times(timesteps: Any, train_steps: int, name: str = "timesteps") -> np.ndarray:
+    """Custom timesteps as a descending float64 array.
+
+    Raises:
+        ValueError: Empty, not finite, not strictly descending, or outside [0, train_steps).
+    """
+    times = np.atleast_1d(host_values(timesteps).astype(np.float64))
+    if times.ndim != 1 or times.size == 0:
+        raise ValueError(f"{name} has shape {times.shape}; it must be a non-empty list.")
+    if not np.isfinite(times).all():
+        raise ValueError(f"{name}={times.tolist()} must be finite.")
+    if (np.diff(times) >= 0).any():
+        raise ValueError(f"{name}={times.tolist()} must be in descending order.")
+    if times[0] >= train_steps or times[-1] < 0:
+        raise ValueError(
+            f"{name} run from {times[0]:g} to {times[-1]:g}; they must lie in "
+            f"0..{train_steps - 1} (num_train_timesteps={train_steps})."
+        )
+    return times
+
+
+def check_sigmas(sigmas: Any, name: str = "sigmas") -> np.ndarray:
+    """Custom sigmas, the final one included, as a descending float64 array.
+
+    Raises:
+        ValueError: Fewer than two, negative, not finite, or not strictly descending.
+    """
+    values = np.atleast_1d(host_values(sigmas).astype(np.float64))
+    if values.ndim != 1 or values.size < 2:
+        raise ValueError(
+            f"{name} has shape {values.shape}; it must list at least two levels, the final one "
+            "(usually 0) included."
+        )
+    if not np.isfinite(values).all() or values[-1] < 0:
+        raise ValueError(f"{name}={values.tolist()} must be finite and not negative.")
+    if (np.diff(values) >= 0).any():
+        raise ValueError(f"{name}={values.tolist()} must be in descending order.")
+    return values
+
+
+def check_one_way(given: Mapping[str, Any]) -> None:
+    """Exactly one of the ways to say where the steps go must be used.
+
+    Raises:
+        ValueError: None or several were given.
+    """
+    used = [name for name, value in given.items() if value is not None]
+    names = ", ".join(given)
+    if len(used) != 1:
+        raise ValueError(f"pass exactly one of {names}; got {', '.join(used) or 'none of them'}.")
+
+
+CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+
+
+def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
+    """At most one sigma curve, and none beside custom timesteps.
+
+    Raises:
+        ValueError: More than one, or one together with ``timesteps``.
+    """
+    used = [name for name in (*CURVES, "use_lu_lambdas") if config.get(name)]
+    if len(used) > 1:
+        raise ValueError(f"only one of {', '.join(used)} can be True.")
+    if timesteps is not None and used:
+        raise ValueError(f"timesteps cannot be given together with {used[0]}=True.")
+
+
+def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:
+    """Reasons that hold for every class that has the parameters."""
+    reasons: dict[str, str] = {}
+    if values.get("trained_betas") is not None:
+        for name in ("beta_start", "beta_end", "beta_schedule"):
+            reasons[name] = "trained_betas gives every beta."
+    elif values.get("beta_schedule") in ("squaredcos_cap_v2", "laplace", "exp"):
+        for name in ("beta_start", "beta_end"):
+            reasons[name] = f"the {values['beta_schedule']} schedule has no free end points."
+    if values.get("timestep_spacing") != "leading":
+        reasons["steps_offset"] = "only the leading spacing is offset."
+    if not values.get("clip_sample") or values.get("thresholding"):
+        reasons["clip_sample_range"] = "nothing is clipped: clip_sample is off."
+    if values.get("thresholding"):
+        reasons["clip_sample"] = "thresholding takes its place."
+        reasons["clip_sample_range"] = "thresholding takes its place."
+    else:
+        for name in ("dynamic_thresholding_ratio", "sample_max_value"):
+            reasons[name] = "thresholding is off."
+    curve = next((name for name in CURVES if values.get(name)), None)
+    if curve is None:
+        for name in ("sigma_min", "sigma_max"):
+            reasons[name] = "no Karras, exponential or beta curve is chosen."
+    return reasons
+
+
+__all__ = ["KarrasDiffusionSchedulers", "Level", "Reference", "Scheduler", "Stage"]

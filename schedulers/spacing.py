@@ -1,0 +1,113 @@
+"""Where the steps go: timesteps of the three spacings, and sigma curves.
+
+The same words hide two dialects. ``leading`` and ``linspace`` mean n points for the DDIM, DDPM and
+sigma families, and n + 1 points with the last one dropped for the DPM-Solver family.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+#: Curvature of the Karras grid (Karras et al. 2022, arXiv 2206.00364, eq. 5).
+KARRAS_RHO = 7.0
+#: Shape of the beta-quantile grid (Lee et al. 2024, arXiv 2407.12173).
+BETA_SHAPE = 0.6
+
+
+def spaced_timesteps(spacing: str, n: int, train_steps: int, offset: int) -> Float64:
+    """N descending times (Lin et al. 2023, arXiv 2305.08891, table 2), before any rounding.
+
+    Args:
+        spacing: "linspace" (both ends), "leading" (multiples of T // n, plus offset) or
+            "trailing" (down from the last step by T / n).
+        n: Number of times.
+        train_steps: Number of training steps T.
+        offset: Added to "leading" times.
+
+    Returns:
+        Descending; "trailing" can give n + 1 entries where T / n is not exact in float64.
+    """
+    if spacing == "linspace":
+        return np.linspace(0, train_steps - 1, n)[::-1]
+    if spacing == "leading":
+        return (np.arange(n) * (train_steps // n))[::-1].astype(np.float64) + offset
+    return np.arange(train_steps, 0, -train_steps / n).round() - 1.0
+
+
+def open_timesteps(
+    spacing: str, n: int, train_steps: int, offset: int, last: int
+) -> NDArray[np.int64]:
+    """N descending integer times of the dialect that drops the last of n + 1 points.
+
+    Args:
+        spacing: As for ``spaced_timesteps``.
+        n: Number of times.
+        train_steps: Number of training steps T.
+        offset: Added to "leading" times.
+        last: Times stay below this (T, or less where lambda is clipped).
+
+    Returns:
+        Descending int64.
+    """
+    if spacing == "linspace":
+        return np.linspace(0, last - 1, n + 1).round()[:0:-1].astype(np.int64)
+    if spacing == "leading":
+        multiples = np.arange(n + 1, dtype=np.int64) * (last // (n + 1))
+        return multiples[:0:-1] + offset
+    return (np.arange(last, 0, -train_steps / n).round() - 1).astype(np.int64)
+
+
+def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
+    """N sigmas, evenly spaced in ``sigma^(1/7)`` (Karras et al. 2022, eq. 5)."""
+    low, high = sigma_min ** (1 / KARRAS_RHO), sigma_max ** (1 / KARRAS_RHO)
+    roots: Float64 = high + np.linspace(0, 1, n) * (low - high)
+    return roots**KARRAS_RHO
+
+
+def exponential_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
+    """N sigmas, evenly spaced in ``log sigma``."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), n))
+
+
+def beta_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
+    """N sigmas at quantiles of a Beta(0.6, 0.6) distribution (Lee et al. 2024).
+
+    Raises:
+        ImportError: scipy is not installed; the quantile needs its ``betaincinv``.
+    """
+    try:
+        from scipy.special import betaincinv
+    except ImportError as error:
+        raise ImportError("use_beta_sigmas=True needs scipy: pip install scipy.") from error
+    quantiles = betaincinv(BETA_SHAPE, BETA_SHAPE, 1.0 - np.linspace(0, 1, n))
+    return np.asarray(sigma_min + quantiles * (sigma_max - sigma_min), dtype=np.float64)
+
+
+def flow_sigmas(n: int, train_steps: int, shift: float) -> Float64:
+    """N flow sigmas below 1, shifted towards noise (Esser et al. 2024, arXiv 2403.03206, eq. 23)."""
+    sigmas = 1.0 - np.linspace(1, 1 / train_steps, n + 1)
+    return np.asarray((shift * sigmas / (1.0 + (shift - 1.0) * sigmas))[:0:-1])
+
+
+def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Float64:
+    """Fractional training times at which the table has the given sigmas.
+
+    Linear in log sigma between neighbours, clamped to the table.
+
+    Args:
+        sigmas: Shape (n,).
+        log_table: Ascending log sigmas of the training table, shape (T,).
+
+    Returns:
+        Shape (n,), in [0, T - 1].
+    """
+    log_sigmas = np.log(np.maximum(sigmas, 1e-10))
+    low = np.clip(np.searchsorted(log_table, log_sigmas, side="right") - 1, 0, len(log_table) - 2)
+    below, above = log_table[low], log_table[low + 1]
+    w = np.clip((below - log_sigmas) / (below - above), 0.0, 1.0)
+    return np.asarray((1.0 - w) * low + w * (low + 1), dtype=np.float64)

@@ -1,0 +1,138 @@
+"""Training tables: from a named noise schedule to betas and alphas_cumprod.
+
+The tables are float32, rounded exactly where diffusers rounds: a float64 table would move the
+smallest sigma by up to 2.6e-4 and some integer timesteps with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+#: alphas_cumprod of the last step where a rule needs a finite sigma at zero terminal SNR.
+ZERO_SNR_FLOOR = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTable:
+    """The discrete forward process a model was trained on.
+
+    Attributes:
+        betas: Noise variance added by each training step, shape (T,), float64 copies of float32.
+        alphas_cumprod: Remaining signal power after each step, shape (T,).
+    """
+
+    betas: NDArray[np.float64]
+    alphas_cumprod: NDArray[np.float64]
+
+
+def linspace32(start: float, end: float, n: int) -> Float32:
+    """N float32 numbers from start to end, counted from both ends as torch counts them."""
+    first, last = np.float32(start), np.float32(end)
+    if n == 1:
+        return np.array([first], dtype=np.float32)
+    step = np.float64(np.float32((last - first) / np.float32(n - 1)))
+    i = np.arange(n, dtype=np.float64)
+    up = np.float64(first) + step * i
+    down = np.float64(last) - step * (n - 1 - i)
+    return np.where(i < n // 2, up, down).astype(np.float32)
+
+
+def _cosine(t: float) -> float:
+    return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+
+def _exponential(t: float) -> float:
+    return math.exp(-12.0 * t)
+
+
+def _laplace(t: float) -> float:
+    lam = -0.5 * math.copysign(1.0, 0.5 - t) * math.log(1.0 - 2.0 * abs(0.5 - t) + 1e-6)
+    snr = math.exp(lam)
+    return math.sqrt(snr / (1.0 + snr))
+
+
+def betas_for_alpha_bar(n: int, alpha_bar: Callable[[float], float]) -> Float32:
+    """Betas whose cumulative product follows ``alpha_bar`` on [0, 1], each at most 0.999.
+
+    References: Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17.
+    """
+    bars = [alpha_bar(i / n) for i in range(n + 1)]
+    betas = [min(1.0 - after / before, 0.999) for before, after in pairwise(bars)]
+    return np.array(betas, dtype=np.float32)
+
+
+def named_betas(beta_schedule: str, beta_start: float, beta_end: float, n: int) -> Float32:
+    """Betas of a named schedule.
+
+    Args:
+        beta_schedule: "linear" (Ho et al. 2020), "scaled_linear" (linear in the square root, latent
+            diffusion), "squaredcos_cap_v2" (cosine, Nichol and Dhariwal 2021), "sigmoid" (GeoDiff),
+            "laplace" (Hang et al. 2024, arXiv 2407.03297) or "exp".
+        beta_start: First beta.
+        beta_end: Last beta.
+        n: Number of training steps.
+
+    Returns:
+        Shape (n,), float32.
+    """
+    if beta_schedule == "linear":
+        return linspace32(beta_start, beta_end, n)
+    if beta_schedule == "scaled_linear":
+        roots = linspace32(math.sqrt(beta_start), math.sqrt(beta_end), n)
+        return roots * roots
+    if beta_schedule == "sigmoid":
+        ramp = linspace32(-6.0, 6.0, n).astype(np.float64)
+        logistic = (1.0 / (1.0 + np.exp(-ramp))).astype(np.float32)
+        return logistic * np.float32(beta_end - beta_start) + np.float32(beta_start)
+    curves = {"squaredcos_cap_v2": _cosine, "laplace": _laplace, "exp": _exponential}
+    return betas_for_alpha_bar(n, curves[beta_schedule])
+
+
+def cumulative(betas: Float32) -> Float32:
+    """alphas_cumprod: the running product of ``1 - beta``, accumulated in float64."""
+    alphas = np.float32(1.0) - betas
+    return np.cumprod(alphas.astype(np.float64)).astype(np.float32)
+
+
+def rescale_zero_terminal_snr(betas: Float32) -> Float32:
+    """Shift and scale sqrt(alphas_cumprod) so that the last step is pure noise.
+
+    References: Lin et al. 2023, arXiv 2305.08891, algorithm 1.
+    """
+    root = np.sqrt(cumulative(betas))
+    first, last = root[0], root[-1]
+    root = (root - last) * (first / (first - last))
+    bar = root * root
+    alphas = np.concatenate([bar[:1], bar[1:] / bar[:-1]])
+    return np.float32(1.0) - alphas
+
+
+def make_betas(
+    beta_schedule: str,
+    beta_start: float,
+    beta_end: float,
+    n: int,
+    trained_betas: Sequence[float] | None = None,
+    zero_snr: bool = False,
+) -> Float32:
+    """Betas from a list if there is one, else from the named schedule; rescaled on demand."""
+    if trained_betas is not None:
+        betas = np.asarray(trained_betas, dtype=np.float32)
+    else:
+        betas = named_betas(beta_schedule, beta_start, beta_end, n)
+    return rescale_zero_terminal_snr(betas) if zero_snr else betas
+
+
+def rhos(alphas_cumprod: Float32) -> Float32:
+    """Noise-to-signal ratios ``sqrt((1 - abar) / abar)``, float32."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios: Float32 = np.sqrt((np.float32(1.0) - alphas_cumprod) / alphas_cumprod)
+    return ratios

@@ -1,0 +1,388 @@
+"""Schedulers of models trained on a discrete process: the table, and two ways to walk it.
+
+``VpScheduler`` keeps the sample variance-preserving and finds its place by the timestep alone.
+``SigmaScheduler`` keeps it as ``x0 + sigma eps``, scales it for the model, and counts its calls.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import spacing, tables
+from .arrays import Array, backend_of, host_values
+from .levels import Level, Stage, ve_level, vp_level
+from .scheduler import (
+    KarrasDiffusionSchedulers,
+    Scheduler,
+    check_curves,
+    check_one_way,
+    check_sigmas,
+    check_steps,
+    check_times,
+)
+
+
+class TrainedScheduler(Scheduler):
+    """A scheduler with a training table of betas."""
+
+    _compatibles = tuple(e.name for e in KarrasDiffusionSchedulers)
+    #: Whether the last alphas_cumprod is kept off zero at zero terminal SNR.
+    _zero_snr_floor: ClassVar[bool] = True
+
+    betas: Array
+    alphas: Array
+    alphas_cumprod: Array
+
+    def _make_table(self, tensor_format: str | None) -> None:
+        """Betas and their products, from the config."""
+        self._start(tensor_format)
+        config = self.config
+        zero_snr = bool(config.get("rescale_betas_zero_snr"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            betas = tables.make_betas(
+                config["beta_schedule"],
+                config["beta_start"],
+                config["beta_end"],
+                config["num_train_timesteps"],
+                config["trained_betas"],
+                zero_snr,
+            )
+            cumulative = tables.cumulative(betas)
+            if zero_snr and self._zero_snr_floor:
+                cumulative[-1] = tables.ZERO_SNR_FLOOR
+            self._rho_table = tables.rhos(cumulative)
+            self._log_rho_table = np.log(self._rho_table)
+        self._table = cumulative
+        self.betas = self._export(betas)
+        self.alphas = self._export(np.float32(1.0) - betas)
+        self.alphas_cumprod = self._export(cumulative)
+
+    @property
+    def training(self) -> tables.TrainingTable:
+        """The discrete forward process the model was trained on."""
+        betas = host_values(self.betas).astype(np.float64)
+        return tables.TrainingTable(betas, self._table.astype(np.float64))
+
+    @property
+    def _train_steps(self) -> int:
+        return int(self.config["num_train_timesteps"])
+
+    def _abar(self, t: int) -> float:
+        """alphas_cumprod at a training step."""
+        return float(self._table[t])
+
+    def _blame(self, what: str) -> ValueError:
+        """An error for a level that the noise schedule does not define."""
+        config = self.config
+        if config["trained_betas"] is not None:
+            culprit = f"trained_betas (length {len(config['trained_betas'])})"
+        elif config["beta_end"] > 1.0 and config["beta_schedule"] in (
+            "linear",
+            "scaled_linear",
+            "sigmoid",
+        ):
+            culprit = f"beta_end={config['beta_end']!r}"
+        else:
+            culprit = f"beta_start={config['beta_start']!r}"
+        return ValueError(f"{culprit} {what}")
+
+    def _check_visited(self) -> None:
+        """Refuse times beyond the table, and levels where it has left (0, 1]."""
+        table = len(self._table)
+        latest = max(self._lookup_times(), default=0.0)
+        if latest > table - 1:
+            raise self._blame(
+                f"covers {table} training steps, but the grid asks for t={latest:g}: give one "
+                f"beta for each of num_train_timesteps={self._train_steps} steps, or fewer steps."
+            )
+        if not all(0.0 <= rho < np.inf for rho in self._rhos[:-1]) and not self._pure_noise_ok():
+            raise self._blame(
+                "leads to a level with alphas_cumprod outside (0, 1]; choose smaller betas."
+            )
+
+    def _lookup_times(self) -> list[float]:
+        """Times at which the grid reads the table."""
+        return self._times
+
+    def _pure_noise_ok(self) -> bool:
+        return False
+
+    def get_velocity(self, sample: Array, noise: Array, timesteps: Array) -> Array:
+        """The v-prediction target ``alpha eps - sigma x0`` (Salimans and Ho 2022, appendix D).
+
+        Args:
+            sample: Clean samples x0, shape (batch, ...).
+            noise: Noise eps, same shape.
+            timesteps: One time for each sample, or one for all.
+
+        Returns:
+            Same shape.
+
+        Raises:
+            ValueError: Shapes that do not match, or a time outside the schedule.
+        """
+        backend = backend_of(sample, "sample")
+        if noise.shape != sample.shape:
+            raise ValueError(
+                f"noise has shape {tuple(noise.shape)}, but sample has shape "
+                f"{tuple(sample.shape)}; they must be equal."
+            )
+        alpha, sigma = self._velocity_tables()
+        index = self._velocity_index(timesteps)
+        return (
+            backend.gather(alpha, index, sample) * noise
+            - backend.gather(sigma, index, sample) * sample
+        )
+
+    def _velocity_tables(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.sqrt(self._table), np.sqrt(np.float32(1.0) - self._table)
+
+    def _velocity_index(self, timesteps: Array) -> Array:
+        return timesteps
+
+
+class VpScheduler(TrainedScheduler):
+    """Variance-preserving, integer timesteps, position found by the timestep of each call."""
+
+    _stateless = True
+    _zero_snr_floor = False
+
+    def _fresh_grid(self) -> None:
+        steps = self._train_steps
+        times = np.arange(steps, dtype=np.int64)[::-1].copy()
+        self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
+
+    def _set_spaced(self, num_inference_steps: int, device: Any) -> None:
+        config = self.config
+        n = check_steps(num_inference_steps, self._train_steps)
+        times = spacing.spaced_timesteps(
+            config["timestep_spacing"], n, self._train_steps, config["steps_offset"]
+        )
+        self._set_times(times.round().astype(np.int64), n, device)
+
+    def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
+        self._sampled = n
+        if times[0] >= len(self._table):
+            self._times = times.tolist()
+            self._rhos = []
+            self._check_visited()
+        targets = [self._target(int(t), times, i) for i, t in enumerate(times)]
+        rhos = np.array([*self._rho_table[times], targets[-1].rho], dtype=np.float32)
+        self._install(times, rhos, n, device)
+
+    def _pure_noise_ok(self) -> bool:
+        # At zero terminal SNR the last training level is pure noise, which v and x0 survive.
+        return bool(self.config["rescale_betas_zero_snr"]) and all(
+            0.0 <= float(self._table[int(t)]) <= 1.0 for t in self._times
+        )
+
+    def _target(self, t: int, times: np.ndarray, i: int) -> Level:
+        """Level that the step from training step t leads to."""
+        raise AttributeError("a variance-preserving class must say where a step leads")
+
+    def _here(self, t: int) -> Level:
+        return vp_level(float(t), self._abar(t))
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        times = np.array(self._times)
+        return tuple(
+            Stage(float(t), self._here(int(t)), self._target(int(t), times, i))
+            for i, t in enumerate(times)
+        )
+
+    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
+        index = np.atleast_1d(host_values(timesteps)).astype(np.int64)
+        if index.size and not 0 <= index.min() <= index.max() < len(self._table):
+            raise ValueError(
+                f"timesteps run from {index.min()} to {index.max()}; they must lie in "
+                f"0..{len(self._table) - 1}."
+            )
+        abar = self._table[index]
+        return np.sqrt(abar), np.sqrt(np.float32(1.0) - abar)
+
+
+class SigmaScheduler(TrainedScheduler):
+    """``x0 + sigma eps``, float timesteps, position counted from the first call."""
+
+    _scales_input: ClassVar[bool] = True
+
+    # --- the grid -----------------------------------------------------------------------------
+
+    def _fresh_grid(self) -> None:
+        """The whole training schedule, which a fresh object shows."""
+        times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
+        self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
+        self._scaled = False
+
+    @property
+    def init_noise_sigma(self) -> Any:
+        """Standard deviation of the noise that a run starts from."""
+        largest = np.float32(max(self._rhos))
+        if self.config["timestep_spacing"] == "leading":
+            largest = np.sqrt(largest * largest + np.float32(1.0))
+        if self.tensor_format == "np":
+            return float(largest)
+        return torch_scalar(largest)
+
+    def _make_grid(
+        self,
+        num_inference_steps: int | None,
+        device: Any,
+        timesteps: Any = None,
+        sigmas: Any = None,
+        ways: tuple[str, ...] = ("num_inference_steps",),
+    ) -> None:
+        """Times and sigmas of a run, from a number of steps, custom times or custom sigmas."""
+        given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps}
+        check_one_way({k: v for k, v in (given | {"sigmas": sigmas}).items() if k in ways})
+        check_curves(self.config, timesteps)
+        if sigmas is not None:
+            levels = check_sigmas(sigmas).astype(np.float32)
+            times = spacing.times_of(levels[:-1], self._log_rho_table)
+        else:
+            times, levels = self._spaced_grid(num_inference_steps, timesteps)
+        self._lay_out(times.astype(np.float32), levels, len(times), device)
+        self._scaled = False
+
+    def _spaced_grid(
+        self,
+        num_inference_steps: int | None,
+        timesteps: Any,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        config = self.config
+        if timesteps is not None:
+            times = check_times(timesteps, self._train_steps)
+            n = len(times)
+        else:
+            n = check_steps(num_inference_steps, self._train_steps)
+            times = spacing.spaced_timesteps(
+                config["timestep_spacing"], n, self._train_steps, config["steps_offset"]
+            )
+        times = times.astype(np.float32)
+        steps = np.arange(len(self._rho_table))
+        if times[0] > len(steps) - 1:
+            self._times = times.tolist()
+            self._check_visited()
+        levels = self._interpolate(times, steps, n)
+        curved = self._curve(levels, n)
+        if curved is not None:
+            levels, times = curved, spacing.times_of(curved, self._log_rho_table)
+        final = self._rho_table[0] if config.get("final_sigmas_type") == "sigma_min" else 0.0
+        return times, np.append(levels, final).astype(np.float32)
+
+    def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
+        """Sigmas at fractional times: linear in sigma between training steps."""
+        del n
+        return np.asarray(np.interp(times, steps, self._rho_table))
+
+    def _curve(self, levels: np.ndarray, n: int) -> np.ndarray | None:
+        """The sigma curve that the config asks for, between the ends of ``levels``."""
+        config = self.config
+        low, high = config.get("sigma_min"), config.get("sigma_max")
+        low = float(levels[-1]) if low is None else float(low)
+        high = float(levels[0]) if high is None else float(high)
+        if config.get("use_karras_sigmas"):
+            return spacing.karras_sigmas(high, low, n)
+        if config.get("use_exponential_sigmas"):
+            return spacing.exponential_sigmas(high, low, n)
+        if config.get("use_beta_sigmas"):
+            return spacing.beta_sigmas(high, low, n)
+        return None
+
+    def _show_whole_run(self) -> None:
+        """Show the run over every training step, as upstream's constructor of these classes."""
+        self._fresh_grid()
+        if len(self._table) == self._train_steps and np.isfinite(self._rho_table).all():
+            times, levels = self._spaced_grid(self._train_steps, None)
+            self._lay_out(times.astype(np.float32), levels, None, None)
+
+    def _lay_out(
+        self,
+        times: np.ndarray,
+        levels: np.ndarray,
+        n: int | None,
+        device: Any,
+    ) -> None:
+        """Install a grid with one call for each time."""
+        self._install(times, levels, n, device)
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        times = [*self._times, 0.0]
+        levels = [ve_level(t, sigma) for t, sigma in zip(times, self._rhos, strict=False)]
+        return tuple(
+            Stage(t, here, target)
+            for t, here, target in zip(self._times, levels, levels[1:], strict=False)
+        )
+
+    # --- calls --------------------------------------------------------------------------------
+
+    def scale_model_input(  # type: ignore[override]
+        self, sample: Array, timestep: Any
+    ) -> Array:
+        """``sample / sqrt(sigma^2 + 1)``: the unit-variance input that the model was trained on.
+
+        Args:
+            sample: ``x0 + sigma eps``, any shape.
+            timestep: The current entry of ``timesteps``.
+
+        Returns:
+            Same shape and dtype.
+
+        Raises:
+            ValueError: The timestep is not in the schedule, or the run is over.
+        """
+        i = self._locate(timestep)
+        if not 0 <= i < len(self._rhos) - 1:
+            raise ValueError(f"timestep={timestep!r}: all {len(self._times)} calls were made.")
+        self._scaled = True
+        sigma = self._rhos[i]
+        scale = 1.0 / (sigma * sigma + 1.0) ** 0.5
+        return backend_of(sample, "sample").combine([(scale, sample)], sample, sample.dtype)
+
+    def _warn_unscaled(self) -> None:
+        """Models see garbage without ``scale_model_input``; say so once."""
+        if not self._scaled:
+            self._scaled = True
+            warnings.warn(
+                f"{type(self).__name__}: pass the sample through scale_model_input before the "
+                "model sees it.",
+                stacklevel=3,
+            )
+
+    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
+        times = np.atleast_1d(host_values(timesteps))
+        if self._begin_index is None:
+            indices = [self.index_for_timestep(t) for t in times.tolist()]
+        else:
+            now = self._begin_index if self._step_index is None else self._step_index
+            indices = [now] * len(times)
+        sigma = np.array([self._rhos[i] for i in indices])
+        return np.ones_like(sigma), sigma
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """What a sigma curve or the kind of prediction makes idle."""
+        reasons = {}
+        if values.get("prediction_type") != "v_prediction":
+            reasons["timestep_type"] = "only v_prediction knows continuous times."
+        if (
+            values.get("sigma_min") is not None
+            and values.get("sigma_max") is not None
+            and any(
+                values.get(name)
+                for name in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+            )
+        ):
+            reasons["interpolation_type"] = "the curve runs from sigma_max to sigma_min."
+        return reasons
+
+
+def torch_scalar(value: np.float32) -> Any:
+    """A 0-d float32 tensor on the host."""
+    from .arrays import torch_backend
+
+    return torch_backend().torch.tensor(float(value), dtype=torch_backend().float32)
