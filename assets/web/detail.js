@@ -1,0 +1,236 @@
+// Below the timeline: the current frame large, what the step does, and the transport.
+
+import { fit, h, setText } from "./dom.js";
+import { fmt, percent } from "./format.js";
+import { palette, ramp } from "./colour.js";
+import { icon } from "./icons.js";
+
+const SPEEDS = [0.5, 1, 2, 4];
+const SYMBOLS = { x: ["x"], x0: ["x̂", "0"], eps: ["ε̂"], noise: ["z"] };
+
+export class Detail {
+  // actions: select(index), step(by), toggle(), speed(value), pick(sample)
+  constructor(actions) {
+    this.actions = actions;
+    this.schedule = null;
+    this.film = null;
+    this.cursor = 0;
+    this.sample = 0;
+    this.#build();
+    new ResizeObserver(() => this.drawFrames()).observe(this.frames);
+  }
+
+  #build() {
+    this.canvases = { prev: h("canvas", { role: "img" }), x0: h("canvas", { role: "img" }) };
+    this.captions = { prev: h("figcaption"), x0: h("figcaption") };
+    this.frames = h("div", { class: "ss-frames" },
+      ["prev", "x0"].map((which) => h("figure", { "data-frame": which },
+        h("div", { class: "ss-frame" }, this.canvases[which]), this.captions[which])));
+    this.picker = h("div", {
+      class: "ss-picker", role: "listbox", "aria-label": "Samples", hidden: true,
+    });
+    this.pickerNote = h("p", { class: "ss-note", hidden: true });
+    this.title = h("h2", {});
+    this.levels = h("p", { class: "ss-levels" });
+    this.equation = h("div", { class: "ss-equation", role: "math" });
+    this.sentence = h("p", { class: "ss-sentence" });
+    const button = (name, label, keys, act) => h("button", {
+      type: "button", class: "ss-button", "data-action": name, title: `${label} (${keys})`,
+      "aria-label": label, onclick: act,
+    }, icon({ first: "first", back: "back", next: "forward", last: "last", play: "play" }[name]));
+    this.play = button("play", "Play", "space", () => this.actions.toggle());
+    this.play.append(h("span", {}, "Play"));
+    this.play.classList.add("ss-play");
+    this.speeds = h("div", { class: "ss-segment", role: "radiogroup", "aria-label": "Speed" },
+      SPEEDS.map((speed) => h("label", {},
+        h("input", {
+          type: "radio", name: "ss-speed", value: speed, checked: speed === 1,
+          "aria-label": `${speed} times`, onchange: () => this.actions.speed(speed),
+        }),
+        h("span", {}, speed === 0.5 ? "½×" : `${speed}×`))));
+    this.scrubber = h("input", {
+      type: "range", class: "ss-slider ss-scrubber", min: 0, max: 1, step: 1, value: 0,
+      "aria-label": "Position in the film",
+      oninput: () => this.actions.select(Number(this.scrubber.value)),
+    });
+    this.position = h("output", { class: "ss-position" });
+    this.transport = h("div", { class: "ss-transport" },
+      h("div", { class: "ss-scrub" }, this.scrubber, this.position),
+      h("div", { class: "ss-buttons" },
+        button("first", "First step", "Home", () => this.actions.select(0)),
+        button("back", "One step back", "left arrow", () => this.actions.step(-1)),
+        this.play,
+        button("next", "One step on", "right arrow", () => this.actions.step(1)),
+        button("last", "Last step", "End", () => this.actions.select(Infinity)),
+        this.speeds));
+    this.text = h("div", { class: "ss-explain" },
+      h("header", { class: "ss-explain-head" }, this.title, this.levels),
+      this.equation, this.sentence, this.transport);
+    this.element = h("section", { class: "ss-card ss-detail", "aria-label": "The current step" },
+      h("div", { class: "ss-view" }, this.frames, this.picker, this.pickerNote), this.text);
+  }
+
+  noun() {
+    return this.schedule && this.schedule.steps !== this.schedule.nfe ? "call" : "step";
+  }
+
+  setSchedule(schedule) {
+    this.schedule = schedule;
+    this.scrubber.max = String(schedule.nfe - 1);
+    this.tell();
+  }
+
+  setFilm(film) {
+    this.film = film;
+    this.sample = Math.min(this.sample, film.samples - 1);
+    this.#buildPicker();
+    this.drawFrames();
+  }
+
+  setCursor(index) {
+    this.cursor = index;
+    this.tell();
+    this.drawFrames();
+    this.#drawPicker();
+  }
+
+  setPlaying(playing) {
+    this.play.replaceChildren(icon(playing ? "pause" : "play"), h("span", {}, playing ? "Pause" : "Play"));
+    this.play.setAttribute("aria-label", playing ? "Pause" : "Play");
+    this.play.dataset.playing = String(playing);
+  }
+
+  // ---- words ---------------------------------------------------------------------------------
+
+  tell() {
+    const { schedule } = this;
+    if (!schedule) return;
+    const i = Math.min(this.cursor, schedule.nfe - 1);
+    const { columns } = schedule;
+    const noun = this.noun();
+    setText(this.title, `What ${noun} ${i + 1} does`);
+    this.#tellEquation(schedule.equations[i]);
+    const weight = schedule.equations[i]?.call_weight ?? schedule.contributions?.calls?.[i] ?? null;
+    this.levels.replaceChildren(...[
+      ["t", fmt(columns.t[i], 4)],
+      ["σ/α", `${fmt(columns.rho[i])} → ${fmt(columns.rho_next[i])}`],
+      ["weight", percent(weight)],
+    ].map(([name, value]) => h("span", {}, `${name} `, h("b", {}, value))));
+    setText(this.sentence, schedule.equations[i]?.sentence || "");
+    this.scrubber.value = String(i);
+    this.scrubber.style.setProperty("--fill", `${schedule.nfe > 1 ? (i / (schedule.nfe - 1)) * 100 : 100}%`);
+    const spoken = `${noun} ${i + 1} of ${schedule.nfe}`;
+    this.scrubber.setAttribute("aria-valuetext", `${spoken}, noise level ${fmt(columns.rho[i])}`);
+    setText(this.position, `${i + 1} / ${schedule.nfe}`);
+  }
+
+  #tellEquation(equation) {
+    if (!equation) {
+      this.equation.replaceChildren();
+      return;
+    }
+    const parts = [h("i", {}, "x"), " ← "];
+    equation.terms.forEach((term, k) => {
+      const negative = term.w < 0;
+      if (k > 0 || negative) parts.push(h("span", { class: "ss-op" }, negative ? (k ? " − " : "−") : " + "));
+      parts.push(h("span", { class: "ss-term" }, `${fmt(Math.abs(term.w))} `,
+        h("i", { title: this.#symbolTitle(term) }, SYMBOLS[term.symbol]?.[0] ?? term.symbol,
+          SYMBOLS[term.symbol]?.[1] ? h("sub", {}, SYMBOLS[term.symbol][1]) : null,
+          term.lag ? h("span", { class: "ss-lag" }, `[−${term.lag}]`) : null)));
+    });
+    if (equation.terms.length === 0) parts.push("0");
+    this.equation.replaceChildren(...parts);
+    this.equation.setAttribute("aria-label", equation.text);
+  }
+
+  #symbolTitle(term) {
+    const what = {
+      x: "the sample shown to the model", x0: "the model's clean prediction",
+      eps: "the model's noise prediction", noise: "fresh unit noise",
+    }[term.symbol];
+    if (!what) return "";
+    return term.lag ? `${what}, ${term.lag} ${term.lag === 1 ? "call" : "calls"} ago` : what;
+  }
+
+  // ---- pictures ------------------------------------------------------------------------------
+
+  drawFrames() {
+    const { film, schedule } = this;
+    if (!film || !schedule || film.length !== schedule.nfe) return;
+    const c = palette(this.element);
+    const i = Math.min(this.cursor, schedule.nfe - 1);
+    const noun = this.noun();
+    const columns = schedule.columns;
+    for (const which of ["prev", "x0"]) {
+      const canvas = this.canvases[which];
+      const side = canvas.parentElement.clientWidth;
+      if (!side) continue;
+      const colour = ramp(which === "prev" ? columns.rho_next[i] : columns.rho[i], c.dark);
+      if (film.kind === "image") {
+        const size = film.width;
+        if (canvas.width !== size) canvas.width = size;
+        if (canvas.height !== size) canvas.height = size;
+        canvas.style.width = "100%";
+        canvas.style.height = "100%";
+        canvas.classList.toggle("ss-pixels", size <= 64);
+        const context = canvas.getContext("2d");
+        context.setTransform(1, 0, 0, 1, 0, 0);
+        context.clearRect(0, 0, size, size);
+        film.draw(context, which, i, this.sample, 0, 0, size, c, {});
+      } else {
+        canvas.classList.remove("ss-pixels");
+        const context = fit(canvas, side, side);
+        film.draw(context, which, i, this.sample, 0, 0, side, c, { colour });
+      }
+      canvas.setAttribute("aria-label",
+        which === "prev" ? `The sample after ${noun} ${i + 1}` : `The clean sample predicted at ${noun} ${i + 1}`);
+    }
+    this.captions.prev.replaceChildren(h("code", {}, "prev_sample"), ` after ${noun} ${i + 1}`);
+    this.captions.x0.replaceChildren(h("code", {}, "pred_x0"), ` at ${noun} ${i + 1}`);
+  }
+
+  // Many images: a grid of predictions at this step, one of them picked for strips and frames.
+  #buildPicker() {
+    const { film } = this;
+    const many = film.kind === "image" && film.samples > 1;
+    this.picker.hidden = !many;
+    const words = film.particles
+      ? `${film.particles} particles at x / √(α² + σ²). ${film.kind === "plane"
+        ? "Faint points are the data." : "The line is the exact density."}`
+      : "";
+    this.pickerNote.hidden = !words;
+    setText(this.pickerNote, words);
+    if (!many) {
+      this.picker.replaceChildren();
+      return;
+    }
+    if (this.picker.children.length !== film.samples) {
+      this.picker.replaceChildren(...Array.from({ length: film.samples }, (_, k) => h("button", {
+        type: "button", role: "option", "aria-label": `Sample ${k + 1}`,
+        onclick: () => this.actions.pick(k),
+      }, h("canvas", { class: "ss-pixels" }))));
+    }
+    this.#drawPicker();
+  }
+
+  #drawPicker() {
+    const { film } = this;
+    if (!film || this.picker.hidden || film.length !== this.schedule?.nfe) return;
+    const i = this.cursor;
+    [...this.picker.children].forEach((button, k) => {
+      button.setAttribute("aria-selected", String(k === this.sample));
+      const canvas = button.firstChild;
+      const size = film.width;
+      if (canvas.width !== size) { canvas.width = size; canvas.height = size; }
+      const context = canvas.getContext("2d");
+      context.clearRect(0, 0, size, size);
+      film.draw(context, "x0", i, k, 0, 0, size, null, {});
+    });
+  }
+
+  setSample(sample) {
+    this.sample = sample;
+    this.drawFrames();
+    this.#drawPicker();
+  }
+}

@@ -1,0 +1,45 @@
+// Numbers as people read them: a true minus, few digits, no trailing noise.
+
+export function fmt(value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : value < 0 ? "−∞" : "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  let text;
+  if (size >= 1e5 || size < 1e-4) {
+    text = value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e");
+  } else if (Number.isInteger(value)) {
+    text = String(value);
+  } else {
+    text = size >= 1000 ? value.toFixed(0) : Number(value.toPrecision(digits)).toString();
+  }
+  return text.replace(/-/g, "−");
+}
+
+// The value as it is typed back: full precision, plain minus.
+export function plain(value) {
+  if (value === null || value === undefined) return "";
+  if (Array.isArray(value)) return value.join(", ");
+  if (typeof value !== "number") return String(value);
+  return String(Number(value.toPrecision(12)));
+}
+
+export function percent(value) {
+  if (value === null || value === undefined) return "–";
+  const share = value * 100;
+  const size = Math.abs(share);
+  const text = size >= 10 ? share.toFixed(0) : size >= 0.1 ? share.toFixed(1) : fmt(share, 1);
+  return `${text.replace(/-/g, "−")} %`;
+}
+
+export function milliseconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value >= 10000) return `${(value / 1000).toFixed(0)} s`;
+  if (value >= 1000) return `${(value / 1000).toFixed(1)} s`;
+  return value >= 10 ? `${value.toFixed(0)} ms` : `${value.toFixed(1)} ms`;
+}
+
+export function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,222 @@
+"""The page Explore: layout and wiring, nothing else.
+
+Everything a visitor sees is drawn in the browser by the modules in ``assets/web``; this file
+puts them on a Gradio page, hands them the functions of `visualize.explore`, and offers the same
+functions as named API endpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
+
+from sampling import SpecError
+from visualize.explore import api_run, api_schedule, film, live, schedule, schema
+
+__all__ = ["CSS", "build", "head", "theme"]
+
+WEB = Path(__file__).resolve().parent.parent / "assets" / "web"
+CSS = [WEB / "explore.css"]
+
+# Sampling shares one queue lane, so that visitors wait for the machine and not for each other.
+LANE = "gpu"
+LANE_WIDTH = 2
+
+_MOUNT = """
+const address = new URL(props.src, document.baseURI);
+import(address).then((module) => module.mount(element, props, server, trigger));
+// Events of this component, named here so that Gradio knows them: 'live' 'stop'
+"""
+_STREAM = """
+const address = new URL(props.src, document.baseURI);
+const module = import(address);
+watch("value", () => module.then((loaded) => loaded.receive(props.value)));
+"""
+_PLACEHOLDER = '<div data-sigmascope class="ss-boot" aria-busy="true"></div>'
+
+
+def _file(path: Path) -> str:
+    return f"gradio_api/file={path.as_posix()}"
+
+
+class Stage(gr.HTML):
+    """The whole page in one component: settings, timeline, film.
+
+    The template is constant, since a changing one would make Gradio rewrite the canvases.
+    """
+
+    def __init__(self, boot: dict[str, Any]) -> None:
+        """Mount ``assets/web/main.js``.
+
+        Args:
+            boot: What the first view needs: ``{"schema", "schedule", "film"}``.
+        """
+        super().__init__(
+            html_template=_PLACEHOLDER,
+            js_on_load=_MOUNT,
+            apply_default_css=False,
+            elem_id="sigmascope",
+            server_functions=[schedule, film],
+            src=_file(WEB / "main.js"),
+            boot=json.dumps(boot, allow_nan=False, ensure_ascii=False, separators=(",", ":")),
+        )
+
+    def get_block_name(self) -> str:
+        """Rendered by the HTML component of the frontend."""
+        return "html"
+
+
+class Stream(gr.HTML):
+    """Carries the messages of a live run to the page; shows nothing itself."""
+
+    def __init__(self) -> None:
+        """Hand every new value to ``assets/web/main.js``."""
+        super().__init__(
+            html_template="",
+            js_on_load=_STREAM,
+            apply_default_css=False,
+            elem_id="sigmascope-stream",
+            src=_file(WEB / "main.js"),
+        )
+
+    def postprocess(self, value: str | dict[str, Any] | None) -> str | None:
+        """Send one message as JSON text, which the frontend passes on untouched."""
+        if value is None or isinstance(value, str):
+            return value
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+    def get_block_name(self) -> str:
+        """Rendered by the HTML component of the frontend."""
+        return "html"
+
+
+def _stream(event: gr.EventData) -> Iterator[dict[str, Any]]:
+    """Yield the messages of one live run, each marked with the run it belongs to."""
+    request = event._data if isinstance(event._data, dict) else {}
+    run = str(request.get("id", ""))[:40]
+    for message in live(request.get("spec", {})):
+        yield {**message, "id": run}
+
+
+def _schedule_endpoint(
+    scheduler: str,
+    config: str = "{}",
+    steps: float = 20,
+    model: str = "",
+    cond: str = "",
+    seed: float = 0,
+    samples: float = 1,
+) -> dict:
+    """Noise levels, weights and remarks for every model call of a run.
+
+    Args:
+        scheduler: Class name ("EulerDiscreteScheduler") or a name people know
+            ("DPM++ 2M Karras").
+        config: Parameters by name, as JSON text of an object.
+        steps: Number of inference steps, 1 to 1000.
+        model: Model id; empty for the first.
+        cond: Class id; empty for the model's default.
+        seed: 0 to 2**32 - 1.
+        samples: 1 to 64.
+    """
+    return _clear(lambda: api_schedule(scheduler, config, steps, model, cond, seed, samples))
+
+
+def _run_endpoint(
+    scheduler: str,
+    config: str = "{}",
+    steps: float = 20,
+    model: str = "",
+    cond: str = "",
+    seed: float = 0,
+    samples: float = 1,
+) -> dict:
+    """The film of every step of a run on an embedded model.
+
+    Args:
+        scheduler: Class name ("EulerDiscreteScheduler") or a name people know
+            ("DPM++ 2M Karras").
+        config: Parameters by name, as JSON text of an object.
+        steps: Number of inference steps, 1 to 1000.
+        model: Model id; empty for the first.
+        cond: Class id; empty for the model's default.
+        seed: 0 to 2**32 - 1.
+        samples: 1 to 64.
+    """
+    return _clear(lambda: api_run(scheduler, config, steps, model, cond, seed, samples))
+
+
+def _clear(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Turn a refused setting into the message that a program is shown, without a traceback."""
+    try:
+        return answer()
+    except SpecError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def _boot() -> dict[str, Any]:
+    """The first view, computed before anybody asks: it is on screen without a round trip."""
+    described = schema()
+    first = described["default"]
+    return {"schema": described, "schedule": schedule(first), "film": film(first)}
+
+
+def build() -> gr.Blocks:
+    """The page as Gradio blocks, ready for ``launch``."""
+    gr.set_static_paths([WEB])
+    with gr.Blocks(
+        title="Sigmascope",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, 3600),
+    ) as page:
+        stage = Stage(_boot())
+        stream = Stream()
+        started = stage.live(
+            _stream,
+            outputs=stream,
+            show_progress="hidden",
+            concurrency_id=LANE,
+            concurrency_limit=LANE_WIDTH,
+            trigger_mode="multiple",
+            api_visibility="private",
+        )
+        stage.stop(None, cancels=[started], queue=False, api_visibility="private")
+        gr.api(_schedule_endpoint, api_name="schedule", queue=False)
+        gr.api(
+            _run_endpoint,
+            api_name="run",
+            concurrency_id=LANE,
+            concurrency_limit=LANE_WIDTH,
+        )
+    return page
+
+
+def theme() -> gr.themes.Base:
+    """Plain theme: fonts that ship with Gradio, the page's ground in both modes."""
+    plain = gr.themes.Base(
+        primary_hue="violet",
+        neutral_hue="slate",
+        font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "sans-serif"],
+        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
+    )
+    return plain.set(
+        body_background_fill="#fbfbfd",
+        body_background_fill_dark="#101117",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_border_width="0px",
+    )
+
+
+def head() -> str:
+    """Tags for the document's head: the modules are fetched while Gradio starts."""
+    modules = "".join(
+        f'<link rel="modulepreload" href="{_file(path)}">' for path in sorted(WEB.glob("*.js"))
+    )
+    return f'<meta name="color-scheme" content="light dark">{modules}'
