@@ -1,0 +1,24 @@
+"""One run: from a frozen description of it to frames, trajectories and measurements."""
+
+from sampling.device import choose_device, devices
+from sampling.plan import PARTICLES, Schedule, schedule
+from sampling.recording import Recorder, Trajectory, TrajectoryCache, trajectory
+from sampling.runner import Frame, initial_sample, run
+from sampling.spec import RunSpec, SpecError
+
+__all__ = [
+    "PARTICLES",
+    "Frame",
+    "Recorder",
+    "RunSpec",
+    "Schedule",
+    "SpecError",
+    "Trajectory",
+    "TrajectoryCache",
+    "choose_device",
+    "devices",
+    "initial_sample",
+    "run",
+    "schedule",
+    "trajectory",
+]

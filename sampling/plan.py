@@ -1,0 +1,160 @@
+"""From a spec to a scheduler that stands at the start, with every weight known beforehand."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models import ModelInfo
+from sampling.spec import RunSpec, SpecError, Value
+from schedulers import SCHEDULERS
+from schedulers.levels import Stage
+from schedulers.scheduler import Scheduler
+from schedulers.weights import Contributions, Weights, contributions
+
+__all__ = [
+    "PARTICLES",
+    "Schedule",
+    "batch",
+    "blame",
+    "build",
+    "rows_of",
+    "schedule",
+    "step_settings",
+]
+
+PARTICLES = 256
+"""Particles in one sample of a plane or line model."""
+
+# Arguments of the methods that have a control under another name.
+ALIASES = {"num_inference_steps": "steps", "model": "model", "cond": "cond"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """What a run will do, known before any array exists.
+
+    Attributes:
+        spec: The run.
+        scheduler: A scheduler after `set_timesteps`; for reading only, runs build their own.
+        stages: One per model call: its time, its level and the level it leads to.
+        rows: One per model call: the weights of its update.
+        orders: One per model call: the order at which the rule works there.
+        contributions: The weight of x_T, of every call's data prediction and of every noise
+            draw in the final sample.
+    """
+
+    spec: RunSpec
+    scheduler: Scheduler
+    stages: tuple[Stage, ...]
+    rows: tuple[Weights, ...]
+    orders: tuple[int, ...]
+    contributions: Contributions
+
+    @property
+    def nfe(self) -> int:
+        """Number of model calls."""
+        return len(self.stages)
+
+    @property
+    def steps(self) -> int:
+        """Number of inference steps that the scheduler made of the spec."""
+        made = getattr(self.scheduler, "num_inference_steps", None)
+        return int(made) if made is not None else self.spec.steps
+
+
+def schedule(spec: RunSpec) -> Schedule:
+    """Compute levels, weights and contributions of a run; no model is asked.
+
+    Raises:
+        SpecError: The settings do not go together; ``parameter`` names the control.
+    """
+    scheduler = build(spec)
+    try:
+        stages = scheduler.stages
+        settings = step_settings(spec)
+        rows = rows_of(spec, scheduler)
+        orders = tuple(scheduler.effective_order(i, settings) for i in range(len(stages)))
+        summary = contributions(rows, stages)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise blame(spec, error) from error
+    return Schedule(spec, scheduler, stages, rows, orders, summary)
+
+
+def build(spec: RunSpec) -> Scheduler:
+    """A fresh scheduler of this spec, after `set_timesteps`.
+
+    Raises:
+        SpecError: The settings do not go together; ``parameter`` names the control.
+    """
+    made = SCHEDULERS[spec.scheduler]
+    calls = {entry.name: entry.call for entry in made.parameters()}
+    settings = {k: _listed(v) for k, v in spec.config if calls[k] == "init"}
+    try:
+        scheduler = made(**settings)
+        scheduler.set_timesteps(**_times(spec, scheduler))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise blame(spec, error) from error
+    return scheduler
+
+
+def rows_of(spec: RunSpec, scheduler: Scheduler) -> tuple[Weights, ...]:
+    """The weights of every model call of a run with these settings."""
+    settings = step_settings(spec)
+    return tuple(scheduler.row(i, settings) for i in range(len(scheduler.stages)))
+
+
+def step_settings(spec: RunSpec) -> dict[str, Value]:
+    """The settings of this spec that go to `step` rather than to the constructor."""
+    made = SCHEDULERS[spec.scheduler]
+    calls = {entry.name: entry.call for entry in made.parameters()}
+    return {name: value for name, value in spec.config if calls[name] == "step"}
+
+
+def batch(info: ModelInfo, samples: int) -> tuple[int, ...]:
+    """The shape of the state: (samples, C, H, W) for images, (samples, 256, d) for particles.
+
+    A group of particles counts as one sample, so that it has one generator and the number of
+    groups can change without changing the groups.
+    """
+    if info.kind == "image":
+        return (samples, *info.shape)
+    return (samples, PARTICLES, *info.shape)
+
+
+def blame(spec: RunSpec, error: Exception) -> SpecError:
+    """Turn a scheduler's error into one that knows its control, by the name in its message."""
+    if isinstance(error, SpecError):
+        return error
+    message = str(error) or type(error).__name__
+    entries = SCHEDULERS[spec.scheduler].parameters()
+    controls = {entry.name: f"config.{entry.name}" for entry in entries}
+    controls |= {"timesteps": "timesteps", "sigmas": "sigmas"} | ALIASES
+    return SpecError(_first_named(message, controls), message)
+
+
+def _first_named(message: str, controls: Mapping[str, str]) -> str:
+    longest_first: Iterable[str] = sorted(controls, key=len, reverse=True)
+    pattern = r"\b(" + "|".join(re.escape(name) for name in longest_first) + r")\b"
+    found = re.search(pattern, message)
+    return controls[found.group(1)] if found else ""
+
+
+def _listed(value: Value) -> Any:  # noqa: ANN401
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _times(spec: RunSpec, scheduler: Scheduler) -> dict[str, Any]:
+    """The arguments of `set_timesteps`."""
+    for name in ("timesteps", "sigmas"):
+        numbers = getattr(spec, name)
+        if numbers is None:
+            continue
+        if name not in inspect.signature(scheduler.set_timesteps).parameters:
+            raise SpecError(name, f"{name}: {spec.scheduler} takes no custom {name}.")
+        whole = name == "timesteps" and all(number.is_integer() for number in numbers)
+        return {name: [int(n) for n in numbers] if whole else list(numbers)}
+    return {"num_inference_steps": spec.steps}

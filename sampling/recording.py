@@ -1,0 +1,261 @@
+"""Finished runs: immutable, indexed by time, remembered within a byte budget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sampling.device import choose_device
+from sampling.plan import Schedule, schedule
+from sampling.runner import Frame, initial_sample, run
+from sampling.spec import RunSpec
+
+__all__ = ["Recorder", "Trajectory", "TrajectoryCache", "trajectory"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """A finished run. Time is an index: looking at a frame computes nothing.
+
+    Attributes:
+        schedule: Levels, weights and contributions of the run.
+        device: Where it was computed.
+        seconds: How long it took.
+        indices: The model calls whose frames are kept, ascending; always with the last one.
+        initial: x_T, float32, read-only, shaped as `Frame.sample`.
+        samples: float32, read-only, (len(indices), *Frame.sample.shape).
+        x0: The data predictions, same shape.
+    """
+
+    schedule: Schedule
+    device: str
+    seconds: float
+    indices: tuple[int, ...]
+    initial: np.ndarray
+    samples: np.ndarray
+    x0: np.ndarray
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run that this is the result of."""
+        return self.schedule.spec
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.initial.nbytes + self.samples.nbytes + self.x0.nbytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether the frame of every model call is kept."""
+        return len(self.indices) == self.schedule.nfe
+
+    def __len__(self) -> int:
+        """Number of kept frames."""
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Frame:
+        """The kept frame at this position, views of the arrays."""
+        index = self.indices[position]
+        return Frame(
+            index=index,
+            stage=self.schedule.stages[index],
+            sample=self.samples[position],
+            pred_original_sample=self.x0[position],
+            weights=self.schedule.rows[index],
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The kept frames in order."""
+        return (self[position] for position in range(len(self)))
+
+
+class Recorder:
+    """Collects the frames of one run into a `Trajectory`, keeping at most so many of them."""
+
+    def __init__(self, plan: Schedule, device: str, *, keep: int | None = None) -> None:
+        """Prepare the arrays.
+
+        Args:
+            plan: The run's schedule.
+            device: Where it is computed.
+            keep: How many frames to keep, evenly spread over the run and always with the last;
+                None keeps all.
+        """
+        self._plan = plan
+        self._device = device
+        self._start = time.perf_counter()
+        self._initial = initial_sample(plan.spec)
+        self._kept = _spread(plan.nfe, keep)
+        self._place = {index: position for position, index in enumerate(self._kept)}
+        shape = (len(self._kept), *self._initial.shape)
+        self._samples = np.empty(shape, np.float32)
+        self._x0 = np.empty(shape, np.float32)
+        self._last = -1
+
+    def add(self, frame: Frame) -> None:
+        """Take the next frame."""
+        self._last = frame.index
+        position = self._place.get(frame.index)
+        if position is not None:
+            self._samples[position] = frame.sample
+            self._x0[position] = frame.pred_original_sample
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last frame of the run has been taken."""
+        return self._last == self._plan.nfe - 1
+
+    def finish(self) -> Trajectory:
+        """The trajectory.
+
+        Raises:
+            RuntimeError: The run has not come to its end.
+        """
+        if not self.complete:
+            raise RuntimeError(f"the run ended at call {self._last + 1} of {self._plan.nfe}.")
+        for array in (self._initial, self._samples, self._x0):
+            array.setflags(write=False)
+        return Trajectory(
+            schedule=self._plan,
+            device=self._device,
+            seconds=time.perf_counter() - self._start,
+            indices=self._kept,
+            initial=self._initial,
+            samples=self._samples,
+            x0=self._x0,
+        )
+
+
+def _spread(count: int, keep: int | None) -> tuple[int, ...]:
+    if keep is None or keep >= count:
+        return tuple(range(count))
+    most = max(keep, 2)
+    return tuple(sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}))
+
+
+class TrajectoryCache:
+    """Trajectories by spec and device, the least recently used dropped beyond a byte budget.
+
+    Safe to share between threads and visitors, since what it holds is immutable. Two equal
+    requests at the same time compute once: the second waits for the first.
+    """
+
+    def __init__(self, max_bytes: int = 256 * 2**20) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_bytes: Budget for the arrays, at least 0. A trajectory larger than the budget
+                is never stored.
+        """
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes must be at least 0, got {max_bytes}.")
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._held: OrderedDict[tuple[RunSpec, str], Trajectory] = OrderedDict()
+        self._running: dict[tuple[RunSpec, str], threading.Event] = {}
+        self._nbytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now, never above ``max_bytes``."""
+        return self._nbytes
+
+    def __len__(self) -> int:
+        """Number of trajectories held."""
+        return len(self._held)
+
+    def find(self, spec: RunSpec, device: str) -> Trajectory | None:
+        """What is held for this run, or None; computes nothing."""
+        key = (spec, device)
+        with self._lock:
+            found = self._held.get(key)
+            if found is not None:
+                self._held.move_to_end(key)
+            return found
+
+    def store(self, made: Trajectory) -> None:
+        """Hold a trajectory, dropping others until the budget is kept."""
+        if made.nbytes > self.max_bytes:
+            return
+        key = (made.spec, made.device)
+        with self._lock:
+            old = self._held.pop(key, None)
+            if old is not None:
+                self._nbytes -= old.nbytes
+            self._held[key] = made
+            self._nbytes += made.nbytes
+            while self._nbytes > self.max_bytes:
+                _, dropped = self._held.popitem(last=False)
+                self._nbytes -= dropped.nbytes
+
+    def get(
+        self, spec: RunSpec, device: str, compute: Callable[[], Trajectory]
+    ) -> tuple[Trajectory, bool]:
+        """What is held for this run, or else what ``compute`` makes.
+
+        Returns:
+            The trajectory, and whether it was there already (or was being made by somebody
+            else, which is as good).
+        """
+        key = (spec, device)
+        while True:
+            found = self.find(spec, device)
+            if found is not None:
+                return found, True
+            with self._lock:
+                turn = self._running.get(key)
+                mine = turn is None and key not in self._held
+                if mine:
+                    self._running[key] = threading.Event()
+            if mine:
+                try:
+                    made = compute()
+                    self.store(made)
+                    return made, False
+                finally:
+                    with self._lock:
+                        self._running.pop(key).set()
+            elif turn is not None:
+                turn.wait()
+                # Too large to be held, or failed: then this caller computes for itself.
+                if self.find(spec, device) is None:
+                    made = compute()
+                    return made, False
+
+
+def trajectory(
+    spec: RunSpec,
+    *,
+    cache: TrajectoryCache | None = None,
+    device: str | None = None,
+    keep: int | None = None,
+) -> Trajectory:
+    """Run to the end, or remember having done so.
+
+    Args:
+        spec: What to run.
+        cache: Where to look first and to store the result; None computes always.
+        device: ``"cuda"``, ``"mps"``, ``"cpu"``, or None for `choose_device`'s choice.
+        keep: How many frames to keep; None keeps all.
+
+    Raises:
+        SpecError: The settings do not go together.
+        ValueError: The device does not exist here.
+    """
+    place = choose_device(device)
+
+    def compute() -> Trajectory:
+        recorder = Recorder(schedule(spec), place, keep=keep)
+        for frame in run(spec, device=place):
+            recorder.add(frame)
+        return recorder.finish()
+
+    if cache is None:
+        return compute()
+    return cache.get(spec, place, compute)[0]

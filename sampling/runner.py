@@ -1,0 +1,332 @@
+"""The one loop: from a spec to frames."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+
+from models import MODELS, Model, load
+from sampling.device import choose_device, zero_gpu
+from sampling.noise import generators, unit_noise
+from sampling.plan import batch, blame, build, rows_of, step_settings
+from sampling.spec import RunSpec, SpecError
+from schedulers.levels import Level, Stage
+from schedulers.scheduler import Scheduler
+from schedulers.weights import Weights
+
+__all__ = ["Frame", "initial_sample", "run"]
+
+SMALL = 2**15
+"""Numbers in a state up to which one CPU thread is best."""
+
+LARGEST_SIGMA = 1e12
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+Denoise = Callable[[torch.Tensor, Level], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What one model call left behind.
+
+    Attributes:
+        index: Number of the call, from 0.
+        stage: Its time, its level, and the level of ``sample``.
+        sample: The next sample, float32, read-only: (samples, C, H, W) for image models,
+            (samples * 256, d) for plane and line models.
+        pred_original_sample: The data prediction of this call, same shape.
+        weights: The row of numbers that made ``sample``.
+    """
+
+    index: int
+    stage: Stage
+    sample: np.ndarray
+    pred_original_sample: np.ndarray
+    weights: Weights
+
+
+def run(
+    spec: RunSpec,
+    *,
+    device: str | None = None,
+    stop: Event | None = None,
+    seconds: float | None = None,
+) -> Iterator[Frame]:
+    """Sample, yielding one frame per model call.
+
+    The frames of a spec are the same on every visit. Nothing is computed before the first
+    `next`, and after ``stop`` is set no further model call is made.
+
+    Args:
+        spec: What to run.
+        device: ``"cuda"``, ``"mps"``, ``"cpu"``, or None for `choose_device`'s choice.
+        stop: Ends the run early, before the next model call.
+        seconds: Ends the run early when this much time has passed since its first frame was
+            asked for.
+
+    Yields:
+        Frames 0, 1, ... in order.
+
+    Raises:
+        SpecError: The settings do not go together.
+        ValueError: The device does not exist here.
+    """
+    place = choose_device(device)
+    end = None if seconds is None else time.monotonic() + seconds
+    frames = _wrapped_frames(spec, place) if place == "cuda" else _frames(spec, place)
+    while not ((stop is not None and stop.is_set()) or (end and time.monotonic() > end)):
+        frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+def initial_sample(spec: RunSpec) -> np.ndarray:
+    """x_T of a run, float32, shaped as `Frame.sample`: the noise it starts from."""
+    scheduler = build(spec)
+    x = _initial(spec, scheduler, generators(spec.seed, spec.samples))
+    return _flat(spec, x).numpy()
+
+
+def _initial(spec: RunSpec, scheduler: Scheduler, owners: list[torch.Generator]) -> torch.Tensor:
+    shape = batch(MODELS[spec.model], spec.samples)
+    return unit_noise(shape[1:], owners) * float(scheduler.init_noise_sigma)
+
+
+def _flat(spec: RunSpec, x: torch.Tensor) -> torch.Tensor:
+    """From the state's shape to the shape that models see."""
+    info = MODELS[spec.model]
+    return x if info.kind == "image" else x.reshape(-1, *info.shape)
+
+
+# --- the loop ---------------------------------------------------------------------------------
+
+
+def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
+    """Every frame of a run; takes and yields only what pickles."""
+    scheduler = build(spec)
+    stages = scheduler.stages
+    rows = rows_of(spec, scheduler)
+    _check_levels(scheduler)
+    owners = generators(spec.seed, spec.samples)
+    model = _load(spec, device)
+    shape = batch(MODELS[spec.model], spec.samples)
+
+    def denoise(x: torch.Tensor, level: Level) -> torch.Tensor:
+        x0 = model.denoise(_flat(spec, x), level.alpha, level.sigma, spec.cond)
+        return x0.reshape(shape)
+
+    x = _initial(spec, scheduler, owners).to(device)
+    drive = _DRIVERS[scheduler.call_form]
+    pairs = drive(scheduler, denoise, x, owners, dict(step_settings(spec)))
+    download = _Download(device)
+    waiting: list[Callable[[], Pair]] = []
+    sent = 0
+    while True:
+        # Entered per step: between two yields both would leak into the caller's thread.
+        with torch.inference_mode(), _threads_for(x):
+            try:
+                pair = next(pairs, None)
+            except (ValueError, TypeError, ArithmeticError) as error:
+                raise blame(spec, error) from error
+            if pair is not None:
+                waiting.append(download.send(_flat(spec, pair[0]), _flat(spec, pair[1])))
+        while waiting and (pair is None or len(waiting) > download.behind):
+            sample, x0 = waiting.pop(0)()
+            yield Frame(sent, stages[sent], _read_only(sample), _read_only(x0), rows[sent])
+            sent += 1
+        if pair is None:
+            return
+
+
+def _check_levels(scheduler: Scheduler) -> None:
+    """Refuse levels at which the embedded models do not answer.
+
+    Raises:
+        SpecError: A level beyond 1e12; numbers in float32 mean nothing there.
+    """
+    largest = max(stage.here.sigma for stage in scheduler.stages)
+    if largest <= LARGEST_SIGMA:
+        return
+    betas = "trained_betas" if scheduler.config.get("trained_betas") is not None else "beta_end"
+    name = "sigma_max" if scheduler.training is None else betas
+    raise SpecError(
+        f"config.{name}",
+        f"{name}: the noise schedule reaches sigma = {largest:.3g}, and the models answer up to "
+        f"{LARGEST_SIGMA:g}; choose a milder {name}.",
+    )
+
+
+@contextmanager
+def _threads_for(x: torch.Tensor) -> Iterator[None]:
+    """One thread for small states: waking a second one costs more than it computes.
+
+    Where other work shares the cores, the waiting makes a call of 0.2 ms take 20 ms.
+    """
+    if x.device.type != "cpu" or x.numel() > SMALL:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _gpu_seconds(spec: RunSpec, device: str) -> int:
+    return min(120, 10 + spec.steps * spec.samples // 50)
+
+
+_wrapped_frames = zero_gpu(_frames, _gpu_seconds)
+
+
+def _load(spec: RunSpec, device: str) -> Model:
+    try:
+        options: dict[str, Any] = dict(spec.options)
+        return load(spec.model, device=device, **options)
+    except (ValueError, TypeError) as error:
+        raise blame(spec, error) from error
+
+
+def _step_form(
+    scheduler: Scheduler,
+    denoise: Denoise,
+    x: torch.Tensor,
+    owners: list[torch.Generator],
+    settings: dict[str, Any],
+) -> Iterator[Pair]:
+    """The common call form: one `step` per model call."""
+    answer = _answer_of(scheduler)
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        settings = {"generator": owners, **settings}
+    scheduler.set_begin_index(0)  # a first time that occurs twice is no start in the middle
+    # The models here take the sample as it is: asked once, for the schedulers that insist.
+    scheduler.scale_model_input(x, scheduler.timesteps[0])
+    calls = zip(scheduler.stages, scheduler.timesteps, strict=True)
+    for i, (stage, t) in enumerate(calls):
+        output = answer(i, x, denoise(x, stage.here))
+        result = scheduler.step(output, t, x, **settings)
+        x = result.prev_sample
+        yield x, result.pred_original_sample
+
+
+def _karras_ve(
+    scheduler: Any,  # noqa: ANN401 - the methods of this call form are KarrasVe's own
+    denoise: Denoise,
+    x: torch.Tensor,
+    owners: list[torch.Generator],
+    settings: dict[str, Any],
+) -> Iterator[Pair]:
+    """Karras et al. (2022), algorithm 2: churn, Euler, correction unless the target is clean."""
+    answer = _answer_of(scheduler)
+    stages = scheduler.stages
+    levels = sorted((float(sigma) for sigma in scheduler.sigmas), reverse=True)
+    i = 0
+    for sigma, target in zip(levels, levels[1:], strict=False):
+        x_hat, sigma_hat = scheduler.add_noise_to_input(x, sigma, generator=owners)
+        output = answer(i, x_hat, denoise(x_hat, stages[i].here))
+        euler = scheduler.step(output, sigma_hat, target, x_hat)
+        x = euler.prev_sample
+        yield x, euler.pred_original_sample
+        i += 1
+        if target == 0.0:
+            return
+        output = answer(i, x, denoise(x, stages[i].here))
+        corrected = scheduler.step_correct(output, sigma_hat, target, x_hat, x, euler.derivative)
+        x = corrected.prev_sample
+        yield x, corrected.pred_original_sample
+        i += 1
+
+
+_DRIVERS: dict[str, Callable[..., Iterator[Pair]]] = {
+    "step": _step_form,
+    "karras_ve": _karras_ve,
+}
+
+Answer = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _answer_of(scheduler: Scheduler) -> Answer:
+    """How the data prediction of call i becomes what this scheduler expects a model to return."""
+    weights = [scheduler.output_weights(i) for i in range(len(scheduler.stages))]
+    variance = scheduler.config.get("variance_type")
+
+    def answer(i: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+        on_x, on_x0 = weights[i]
+        output = x0 if on_x0 == 1.0 else x0 * on_x0
+        if on_x != 0.0:
+            output = output.add(x, alpha=on_x)
+        if variance not in ("learned", "learned_range"):
+            return output
+        half = torch.full_like(x, _second_half(variance, scheduler.stages[i]))
+        return torch.cat([output, half], dim=1)
+
+    return answer
+
+
+def _second_half(variance_type: str, stage: Stage) -> float:
+    """What stands in for the variance channels that the embedded models do not have.
+
+    The variance of the posterior q(x_prev | x, x0), which is the best one for data known exactly
+    and the one that the scheduler's rows speak of: given as it is for ``"learned"``, as the lower
+    end -1 of its range for ``"learned_range"``.
+
+    References:
+        Nichol, Dhariwal 2021. Improved DDPM. arXiv 2102.09672, equation 15.
+    """
+    if variance_type == "learned_range":
+        return -1.0
+    here, target = stage.here, stage.target
+    beta = 1.0 - (here.alpha / target.alpha) ** 2
+    return max(beta * (target.sigma / here.sigma) ** 2, 1e-20)
+
+
+# --- to the host ------------------------------------------------------------------------------
+
+
+class _Download:
+    """Brings arrays to the host without holding up the loop.
+
+    On CUDA a copy is queued on a stream of its own and collected one step later, when the next
+    step is already queued, so the device never waits for the host. Elsewhere the arrays are
+    read at once: on the CPU that costs nothing.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.behind = 1 if device == "cuda" else 0
+        self._stream = torch.cuda.Stream() if device == "cuda" else None
+
+    def send(self, *tensors: torch.Tensor) -> Callable[[], Any]:
+        """Start copying; the returned function waits for the copies and hands them over."""
+        stream = self._stream
+        if stream is None:
+            return lambda: tuple(tensor.cpu() for tensor in tensors)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            hosts = []
+            for tensor in tensors:
+                host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                hosts.append(host.copy_(tensor, non_blocking=True))
+                tensor.record_stream(stream)
+        event = stream.record_event()
+
+        def collect() -> tuple[torch.Tensor, ...]:
+            event.synchronize()
+            return tuple(host.clone() for host in hosts)  # out of scarce pinned memory
+
+        return collect
+
+
+def _read_only(tensor: torch.Tensor) -> np.ndarray:
+    array = tensor.to(torch.float32).contiguous().numpy()
+    array.setflags(write=False)
+    return array

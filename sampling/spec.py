@@ -1,0 +1,501 @@
+"""What a run is: one frozen value that is the request, the cache key and the link."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode
+
+from models import MODELS, ModelInfo, Option
+from schedulers import SCHEDULERS
+from schedulers.params import Parameter
+
+__all__ = ["MAX_SAMPLES", "MAX_STEPS", "NOT_OURS", "VERSION", "RunSpec", "SpecError", "Value"]
+
+VERSION = 1
+MAX_STEPS = 1000
+MAX_SAMPLES = 64
+MAX_SEED = 2**32 - 1
+MAX_NUMBERS = 4000
+MAX_QUERY = 60_000
+# Parameters that decide how a library user holds arrays, not what comes out of a run.
+NOT_OURS = frozenset({"tensor_format"})
+
+Value = bool | int | float | str | None | tuple[float, ...]
+Pairs = tuple[tuple[str, Value], ...]
+
+
+class SpecError(ValueError):
+    """A setting that cannot be used.
+
+    Attributes:
+        parameter: The control at fault: ``"steps"``, ``"config.beta_start"``, ``"options.patch"``,
+            or ``""`` when no single control is to blame.
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        """Remember the control beside the message; both survive pickling."""
+        super().__init__(parameter, message)
+        self.parameter = parameter
+        self.message = message
+
+    def __str__(self) -> str:
+        """The message alone, since it names the control itself."""
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that decides a film, and nothing else.
+
+    Equal specs give equal films; a spec is hashable, converts to JSON and to a URL query, and
+    is valid from the moment it exists: every constructor validates. Settings equal to their
+    default are dropped, so two ways of saying the same thing are the same spec.
+
+    Attributes:
+        scheduler: Class name, a key of `schedulers.SCHEDULERS`.
+        config: Constructor and step parameters that differ from their defaults, sorted by name.
+        model: A key of `models.MODELS`; the empty string stands for the first one.
+        cond: A class of that model; the empty string stands for its default class.
+        options: Options of that model that differ from their defaults, sorted by name.
+        steps: Number of inference steps, 1 to 1000. With custom times it is their number.
+        seed: 0 to 2**32 - 1.
+        samples: How many samples, 1 to 64. For plane and line models one sample is a group of
+            particles.
+        timesteps: Custom training times, or None for the scheduler's own spacing.
+        sigmas: Custom levels sigma/alpha, or None. At most one of the two is given.
+
+    Raises:
+        SpecError: Some setting is not allowed; ``parameter`` names it.
+    """
+
+    scheduler: str = "DPMSolverMultistepScheduler"
+    config: Pairs = ()
+    model: str = ""
+    cond: str = ""
+    options: Pairs = ()
+    steps: int = 20
+    seed: int = 0
+    samples: int = 1
+    timesteps: tuple[float, ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Validate every field and bring it to its one canonical form."""
+        scheduler = SCHEDULERS[_choice("scheduler", self.scheduler, SCHEDULERS)]
+        model_id = self.model or next(iter(MODELS))
+        info = MODELS[_choice("model", model_id, MODELS)]
+        classes = [entry.id for entry in info.classes]
+        cond = _choice("cond", self.cond or info.default_class, classes)
+        timesteps = _numbers("timesteps", self.timesteps, low=0.0)
+        sigmas = _numbers("sigmas", self.sigmas, low=0.0)
+        if timesteps is not None and sigmas is not None:
+            raise SpecError(
+                "sigmas", "sigmas and timesteps are both given; give one of them, not both."
+            )
+        steps = _integer("steps", self.steps, 1, MAX_STEPS)
+        custom = timesteps if timesteps is not None else sigmas
+        if custom is not None:
+            steps = min(len(custom), MAX_STEPS)
+        settings = {
+            "scheduler": self.scheduler,
+            "config": _config(scheduler.parameters(), self.config),
+            "model": model_id,
+            "cond": cond,
+            "options": _options(info, self.options),
+            "steps": steps,
+            "seed": _integer("seed", self.seed, 0, MAX_SEED),
+            "samples": _integer("samples", self.samples, 1, MAX_SAMPLES),
+            "timesteps": timesteps,
+            "sigmas": sigmas,
+        }
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def default(cls) -> RunSpec:
+        """The run on screen when the page opens: DPM++ 2M Karras on the default model."""
+        return cls(config=(("use_karras_sigmas", True),), seed=11)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> RunSpec:
+        """Read a spec from plain JSON values, as the page and the API send them.
+
+        Args:
+            settings: Keys as in `to_dict`; a missing key takes its default, an unknown one is
+                an error.
+
+        Raises:
+            SpecError: Something is unknown, of the wrong type, not finite or out of range.
+        """
+        if not isinstance(settings, Mapping):
+            raise SpecError("", f"settings must be an object, got {_show(settings)}.")
+        known = {field.name for field in fields(cls)}
+        for key in settings:
+            if key != "v" and key not in known:
+                raise SpecError(_text(key), f"{_show(key)} is no setting.{_hint(key, known)}")
+        version = settings.get("v", VERSION)
+        if isinstance(version, bool) or version != VERSION:
+            raise SpecError("v", f"v must be {VERSION}, got {_show(version)}.")
+        values = {key: settings[key] for key in known if key in settings}
+        for key in ("config", "options"):
+            pairs = values.get(key)
+            if pairs is None:
+                values.pop(key, None)
+            elif isinstance(pairs, Mapping):
+                values[key] = tuple(pairs.items())
+            else:
+                raise SpecError(key, f"{key} must be an object, got {_show(pairs)}.")
+        for key in ("model", "cond"):
+            if values.get(key) is None:
+                values.pop(key, None)
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON values; `from_dict` reads it back to an equal spec."""
+        return {
+            "v": VERSION,
+            "scheduler": self.scheduler,
+            "config": {name: _plain(value) for name, value in self.config},
+            "steps": self.steps,
+            "model": self.model,
+            "cond": self.cond,
+            "options": {name: _plain(value) for name, value in self.options},
+            "seed": self.seed,
+            "samples": self.samples,
+            "timesteps": _plain(self.timesteps),
+            "sigmas": _plain(self.sigmas),
+        }
+
+    def to_query(self) -> str:
+        """The spec as a URL query, ``v=1&scheduler=...&steps=20&...&c.beta_start=0.00085``.
+
+        Config keys carry the prefix ``c.``, options ``o.``; values are JSON scalars, strings
+        bare, lists joined by commas.
+        """
+        pairs: list[tuple[str, str]] = [
+            ("v", str(VERSION)),
+            ("scheduler", self.scheduler),
+            ("steps", str(self.steps)),
+            ("model", self.model),
+            ("cond", self.cond),
+            ("seed", str(self.seed)),
+            ("samples", str(self.samples)),
+        ]
+        pairs += [(f"c.{name}", _written(value)) for name, value in self.config]
+        pairs += [(f"o.{name}", _written(value)) for name, value in self.options]
+        pairs += [
+            (name, _written(value))
+            for name, value in (("timesteps", self.timesteps), ("sigmas", self.sigmas))
+            if value is not None
+        ]
+        return urlencode(pairs, safe=",:")
+
+    @classmethod
+    def from_query(cls, query: str | Mapping[str, str]) -> RunSpec:
+        """Read what `to_query` and the page's link write.
+
+        Keys that are not ours (``__theme``, tracking tags) are ignored, since hosts add their
+        own; an unknown ``c.`` or ``o.`` key is an error. An empty query is the default spec.
+
+        Raises:
+            SpecError: A value cannot be read or is not allowed.
+        """
+        if isinstance(query, str):
+            if len(query) > MAX_QUERY:
+                raise SpecError("", f"the link is longer than {MAX_QUERY} characters.")
+            try:
+                entries = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
+            except ValueError as error:
+                raise SpecError("", f"the link cannot be read: {error}.") from error
+        else:
+            entries = {_text(key): _text(value) for key, value in query.items()}
+        plain = {field.name for field in fields(cls)} - {"config", "options"}
+        settings: dict[str, Any] = {}
+        config: dict[str, Any] = {}
+        options: dict[str, Any] = {}
+        for key, text in entries.items():
+            if key.startswith("c."):
+                config[key[2:]] = text
+            elif key.startswith("o."):
+                options[key[2:]] = _read(text)
+            elif key in ("timesteps", "sigmas"):
+                settings[key] = None if text == "" else _read_list(key, text)
+            elif key in ("scheduler", "model", "cond"):
+                settings[key] = text
+            elif key in plain or key == "v":
+                settings[key] = _read(text)
+        if not settings and not config and not options:
+            return cls.default()
+        scheduler = settings.get("scheduler", cls().scheduler)
+        described = _described(scheduler)
+        settings["config"] = {
+            name: _read_as(described.get(name), f"config.{name}", text)
+            for name, text in config.items()
+        }
+        return cls.from_dict(settings | {"options": options})
+
+
+def _described(scheduler: str) -> dict[str, Parameter]:
+    if scheduler not in SCHEDULERS:
+        return {}
+    return {entry.name: entry for entry in SCHEDULERS[scheduler].parameters()}
+
+
+# --- checks -----------------------------------------------------------------------------------
+
+
+def _config(described: Iterable[Parameter], pairs: object) -> Pairs:
+    known = {entry.name: entry for entry in described if entry.name not in NOT_OURS}
+    kept: dict[str, Value] = {}
+    for name, value in _pairs("config", pairs):
+        if name not in known:
+            raise SpecError(
+                f"config.{name}", f"{_show(name)} is no parameter here.{_hint(name, known)}"
+            )
+        entry = known[name]
+        checked = _parameter(entry, value)
+        if not _same(checked, _frozen(entry.default)):
+            kept[name] = checked
+    return tuple(sorted(kept.items()))
+
+
+def _options(info: ModelInfo, pairs: object) -> Pairs:
+    known = {entry.name: entry for entry in info.options}
+    kept: dict[str, Value] = {}
+    for name, value in _pairs("options", pairs):
+        if name not in known:
+            raise SpecError(
+                f"options.{name}",
+                f"{_show(name)} is no option of {info.id}.{_hint(name, known)}",
+            )
+        entry = known[name]
+        checked = _option(entry, value)
+        if not _same(checked, _frozen(entry.default)):
+            kept[name] = checked
+    return tuple(sorted(kept.items()))
+
+
+def _pairs(control: str, pairs: object) -> list[tuple[str, Any]]:
+    try:
+        listed = [(name, value) for name, value in cast("Iterable[Any]", pairs)]
+    except (TypeError, ValueError):
+        raise SpecError(
+            control, f"{control} must be (name, value) pairs, got {_show(pairs)}."
+        ) from None
+    for name, _ in listed:
+        if not isinstance(name, str):
+            raise SpecError(control, f"{control} needs names as text, got {_show(name)}.")
+    return listed
+
+
+def _parameter(entry: Parameter, value: object) -> Value:
+    """The scheduler's own check, plus what a link can and cannot carry."""
+    control = f"config.{entry.name}"
+    default = _frozen(entry.default)
+    unset = isinstance(default, float) and not math.isfinite(default)
+    if unset and (value is None or value in (default, _written(default))):
+        return default  # JSON has no infinity: null stands for it
+    if isinstance(value, int) and abs(value) > 10**300:
+        raise SpecError(control, f"{entry.name} must be a number of sensible size.")
+    if isinstance(value, list | tuple) and len(value) > MAX_NUMBERS:
+        raise SpecError(
+            control, f"{entry.name} must hold 1 to {MAX_NUMBERS} numbers, got {len(value)}."
+        )
+    try:
+        checked = entry.check(list(value) if isinstance(value, tuple) else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SpecError(control, _cut(str(error), 400)) from error
+    if entry.kind == "numbers" and checked is not None:
+        return tuple(float(number) for number in checked)
+    if entry.kind == "float" and checked is not None:
+        return _float(control, checked, None, None)
+    return _frozen(checked)
+
+
+def _option(entry: Option, value: object) -> Value:
+    control = f"options.{entry.name}"
+    if entry.choices:
+        match = next((c for c in entry.choices if _same(c, value)), None)
+        if match is None:
+            allowed = ", ".join(str(choice) for choice in entry.choices)
+            raise SpecError(control, f"{entry.name} must be one of {allowed}, got {_show(value)}.")
+        return match
+    if isinstance(entry.default, bool):
+        return _boolean(control, value)
+    if isinstance(entry.default, int) and float(entry.step or 1).is_integer():
+        return _integer(control, value, entry.low, entry.high)
+    return _float(control, value, entry.low, entry.high)
+
+
+def _boolean(control: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(control, f"{_name(control)} must be true or false, got {_show(value)}.")
+    return value
+
+
+def _integer(control: str, value: object, low: float | None, high: float | None) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(control, f"{_name(control)} must be a whole number, got {_show(value)}.")
+    return int(_within(control, value, low, high))
+
+
+def _float(control: str, value: object, low: float | None, high: float | None) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SpecError(control, f"{_name(control)} must be a number, got {_show(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise SpecError(control, f"{_name(control)} must be a finite number, got {_show(value)}.")
+    return float(_within(control, number, low, high))
+
+
+def _within(control: str, number: float, low: float | None, high: float | None) -> float:
+    if (low is not None and number < low) or (high is not None and number > high):
+        if low is None:
+            allowed = f"at most {_short(high)}"
+        elif high is None:
+            allowed = f"at least {_short(low)}"
+        else:
+            allowed = f"between {_short(low)} and {_short(high)}"
+        raise SpecError(control, f"{_name(control)} must be {allowed}, got {_show(number)}.")
+    return number
+
+
+def _choice(control: str, value: object, choices: Iterable[str]) -> str:
+    allowed = list(choices)
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(allowed) if len(allowed) <= 12 else f"{len(allowed)} names"
+        raise SpecError(
+            control,
+            f"{_name(control)} must be one of {listed}, got {_show(value)}."
+            f"{_hint(value, allowed)}",
+        )
+    return value
+
+
+def _numbers(
+    control: str,
+    value: object,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise SpecError(
+            control, f"{_name(control)} must be a list of numbers, got {_show(value)}."
+        )
+    if not 1 <= len(value) <= MAX_NUMBERS:
+        raise SpecError(
+            control,
+            f"{_name(control)} must hold 1 to {MAX_NUMBERS} numbers, got {len(value)}.",
+        )
+    return tuple(_float(control, number, low, high) for number in value)
+
+
+def _frozen(value: Any) -> Value:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _same(a: object, b: object) -> bool:
+    """Equality that does not take True for 1 (but takes 1 for 1.0)."""
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+def _finite(value: Value) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+def _written(value: Value) -> str:
+    """A value as the link writes it: JSON scalars, bare strings, lists joined by commas."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return ",".join(_written(number) for number in value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return json.dumps(value)
+
+
+def _read(text: str) -> bool | int | float | str | None:
+    constants: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+    if text in constants:
+        return constants[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _read_list(control: str, text: str) -> tuple[Any, ...]:
+    parts = text.split(",")
+    if len(parts) > MAX_NUMBERS:
+        raise SpecError(
+            control, f"{_name(control)} must hold 1 to {MAX_NUMBERS} numbers, got {len(parts)}."
+        )
+    return tuple(_read(part.strip()) for part in parts)
+
+
+def _read_as(entry: Parameter | None, control: str, text: str) -> object:
+    """Read a link's text by the kind of its parameter, so that a choice stays text."""
+    if entry is not None and entry.kind == "choice":
+        if text == "null" and entry.optional:
+            return None
+        # A plus sign that was not escaped arrives as a space; no choice has one.
+        return text.replace(" ", "+")
+    if entry is not None and entry.kind == "numbers" and text != "null":
+        return _read_list(control, text)
+    return _read(text)
+
+
+def _plain(value: Value) -> Any:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return [_plain(number) for number in value]
+    return value if _finite(value) else None
+
+
+def _name(control: str) -> str:
+    return control.rpartition(".")[2]
+
+
+def _short(number: float | None) -> str:
+    return f"{number:.10g}" if number is not None else ""
+
+
+def _text(value: object) -> str:
+    return str(value)[:200]
+
+
+def _show(value: object) -> str:
+    """A value for a message: short whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # an int beyond the interpreter's digit limit has no repr
+        text = f"a {type(value).__name__} that cannot be shown"
+    return _cut(text, 60)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _hint(value: object, names: Iterable[str]) -> str:
+    if not isinstance(value, str) or not value:
+        return ""
+    close = difflib.get_close_matches(value[:80], list(names), n=2, cutoff=0.5)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
