@@ -1,0 +1,552 @@
+"""The Explore tab's questions and answers: plain JSON values in, plain JSON values out.
+
+Nothing here knows of gradio. A question is answered with ``{"ok": True, ...}`` or with
+``{"ok": False, "errors": {control: message}}``; an answer never holds NaN, and a question never
+raises. The two functions for the API, `api_schedule` and `api_run`, raise `SpecError` instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from models import MODELS, Model, ModelInfo, load
+from sampling import (
+    PARTICLES,
+    Recorder,
+    RunSpec,
+    Schedule,
+    SpecError,
+    Trajectory,
+    TrajectoryCache,
+    choose_device,
+    devices,
+    run,
+)
+from sampling import schedule as plan_of
+from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
+from schedulers import NAMES, SCHEDULERS
+from schedulers.params import Parameter
+from visualize.encode import b64, numbers
+from visualize.explain import chips, columns, equations
+from visualize.films import film as film_of
+from visualize.films import frames_to_keep, moment
+
+__all__ = ["Explorer", "api_run", "api_schedule", "film", "live", "schedule", "schema", "shared"]
+
+LOG = logging.getLogger(__name__)
+
+LIVE_SAMPLES = 4
+LIVE_CALLS = 120
+LIVE_WORK = 160
+LIVE_MS = 150
+LIVE_SECONDS = 120.0
+API_SECONDS = 60.0
+QUEUE_SECONDS = 3.0
+MESSAGE_SECONDS = 1 / 60
+MAX_JSON = 60_000
+
+
+class Explorer:
+    """Answers the page's questions; holds the one thing that visitors share, a bounded cache.
+
+    Safe to use from many threads. At most ``workers`` runs compute at a time, whoever asks.
+    """
+
+    def __init__(
+        self, *, device: str | None = None, cache_bytes: int = 256 * 2**20, workers: int = 2
+    ) -> None:
+        """Prepare an explorer.
+
+        Args:
+            device: Where to compute, None for the choice of `sampling.choose_device`.
+            cache_bytes: Budget of the trajectory cache.
+            workers: How many runs may compute at the same time, at least 1.
+
+        Raises:
+            ValueError: The device does not exist here, or ``workers`` is below 1.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}.")
+        self.device = choose_device(device)
+        self.cache = TrajectoryCache(cache_bytes)
+        self._slots = threading.BoundedSemaphore(workers)
+        self._plan = functools.lru_cache(maxsize=64)(plan_of)
+        self._reach = functools.lru_cache(maxsize=64)(_reach)
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def schema(self) -> dict[str, Any]:
+        """Everything the page needs to know before the first question."""
+        return {
+            "version": 1,
+            "default": RunSpec.default().to_dict(),
+            "schedulers": [_scheduler_entry(name) for name in SCHEDULERS],
+            "names": [
+                {"name": name, "scheduler": scheduler, "config": _json(config)}
+                for name, (scheduler, config) in NAMES.items()
+            ],
+            "models": [_model_entry(info) for info in MODELS.values()],
+            "devices": [{"id": place.id, "title": place.title} for place in devices()],
+            "device": self.device,
+            "limits": {
+                "live_ms_budget": LIVE_MS,
+                "live_samples": LIVE_SAMPLES,
+                "live_calls": LIVE_CALLS,
+                "live_work": LIVE_WORK,
+                "steps": MAX_STEPS,
+                "samples": MAX_SAMPLES,
+                "particles_per_sample": PARTICLES,
+            },
+        }
+
+    def schedule(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Levels, weights, chips, equations of a run; asks no model, takes milliseconds."""
+        return _answer(lambda: self._schedule(RunSpec.from_dict(settings)))
+
+    def film(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole film of a run that is small enough for a drag; larger ones are refused.
+
+        A film that *Run live* has already made is handed out whatever its size.
+        """
+        return _answer(lambda: self._film(RunSpec.from_dict(settings)))
+
+    def live(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        stop: threading.Event | None = None,
+        seconds: float = LIVE_SECONDS,
+    ) -> Iterator[dict[str, Any]]:
+        """A run of any size, shown while it is computed.
+
+        Args:
+            settings: The spec.
+            stop: Ends the run before its next model call.
+            seconds: Longest time that the run may take.
+
+        Yields:
+            ``{"index", "frames", "kind", "prev", "x0", ...}`` for the steps (some are left out
+            where more than sixty a second come), then ``{"done": True, "film": ...}``, or
+            ``{"done": True, "stopped": True, "reason": ...}``, or ``{"ok": False, ...}``.
+        """
+        try:
+            spec = RunSpec.from_dict(settings)
+            plan = self._plan(spec)
+            model = self._model(spec)
+            found = self.cache.find(spec, self.device)
+            if found is not None:
+                yield {"done": True, "film": film_of(found, model) | {"cached": True}}
+                return
+            yield from self._stream(plan, model, stop, seconds)
+        except SpecError as error:
+            yield _failure(error)
+        except Exception:  # the page shows a state for it, the log the reason
+            LOG.exception("live run failed")
+            yield _failure(SpecError("", "The run failed; the server's log says why."))
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _schedule(self, spec: RunSpec) -> dict[str, Any]:
+        plan = self._plan(spec)
+        contributions = plan.contributions
+        info = MODELS[spec.model]
+        return {
+            "ok": True,
+            "spec": spec.to_dict(),
+            "query": spec.to_query(),
+            "live": is_live(plan),
+            "steps": plan.steps,
+            "nfe": plan.nfe,
+            "columns": columns(plan),
+            "training": _training(plan),
+            "inert": _inert(spec),
+            "chips": [chip.to_dict() for chip in chips(plan, info.kind, self._extent(spec))],
+            "equations": equations(plan),
+            "contributions": {
+                "initial": numbers([contributions.initial])[0],
+                "calls": numbers(contributions.calls),
+                "noise": numbers(contributions.noise),
+            },
+            "errors": {},
+        }
+
+    def _film(self, spec: RunSpec) -> dict[str, Any]:
+        found = self.cache.find(spec, self.device)
+        if found is not None:
+            return film_of(found, self._model(spec)) | {"cached": True}
+        plan = self._plan(spec)
+        if not is_live(plan):
+            control = "samples" if spec.samples > LIVE_SAMPLES else "steps"
+            raise SpecError(
+                control,
+                f"{plan.nfe} model calls for {_samples(spec)} are more than a drag re-runs "
+                f"(at most {LIVE_CALLS} calls, {LIVE_SAMPLES} samples and {LIVE_WORK} calls times "
+                "samples): use Run live.",
+            )
+        model = self._model(spec)
+        made, cached = self.cache.get(spec, self.device, lambda: self._compute(plan))
+        return film_of(made, model) | {"cached": cached}
+
+    def _compute(
+        self, plan: Schedule, *, keep: int | None = None, seconds: float = 30.0
+    ) -> Trajectory:
+        if not self._slots.acquire(timeout=QUEUE_SECONDS):
+            raise SpecError("", "The server is busy with other runs: try again in a moment.")
+        try:
+            recorder = Recorder(plan, self.device, keep=keep)
+            for frame in run(plan.spec, device=self.device, seconds=seconds):
+                recorder.add(frame)
+            if not recorder.complete:
+                raise SpecError("steps", f"steps: the run took more than {seconds:g} seconds.")
+            return recorder.finish()
+        finally:
+            self._slots.release()
+
+    def _stream(
+        self, plan: Schedule, model: Model, stop: threading.Event | None, seconds: float
+    ) -> Iterator[dict[str, Any]]:
+        recorder = Recorder(plan, self.device, keep=frames_to_keep(plan.spec, _width(plan.spec)))
+        end = time.monotonic() + seconds
+        shown = 0.0
+        for frame in run(plan.spec, device=self.device, stop=stop, seconds=seconds):
+            recorder.add(frame)
+            now = time.monotonic()
+            if plan.nfe <= LIVE_CALLS or now - shown >= MESSAGE_SECONDS:
+                shown = now
+                yield moment(frame, plan, model)
+        if not recorder.complete:
+            late = time.monotonic() >= end
+            reason = f"stopped after {seconds:g} seconds" if late else "stopped"
+            yield {"done": True, "stopped": True, "reason": reason, "frames": plan.nfe}
+            return
+        made = recorder.finish()
+        self.cache.store(made)
+        yield {"done": True, "film": film_of(made, model)}
+
+    def _model(self, spec: RunSpec) -> Model:
+        options: dict[str, Any] = dict(spec.options)
+        return load(spec.model, device=self.device, **options)
+
+    def _extent(self, spec: RunSpec) -> float:
+        return self._reach(spec.model, spec.cond, spec.options)
+
+    # --- the API -----------------------------------------------------------------------------
+
+    def api_schedule(
+        self,
+        scheduler: str,
+        config: str | Mapping[str, Any] = "{}",
+        steps: float = 20,
+        model: str = "",
+        cond: str = "",
+        seed: float = 0,
+        samples: float = 1,
+    ) -> dict[str, Any]:
+        """Levels, weights, chips and equations of a run, for programs.
+
+        Args:
+            scheduler: Class name ("EulerDiscreteScheduler") or a name people know
+                ("DPM++ 2M Karras").
+            config: Parameters by name, as an object or as its JSON text.
+            steps: Number of inference steps, 1 to 1000.
+            model: Model id; empty for the first.
+            cond: Class id; empty for the model's default.
+            seed: 0 to 2**32 - 1.
+            samples: 1 to 64.
+
+        Returns:
+            What `schedule` answers.
+
+        Raises:
+            SpecError: A setting is not allowed; the message names it.
+        """
+        spec = _spec_of(scheduler, config, steps, model, cond, seed, samples)
+        return _raising(_answer(lambda: self._schedule(spec)))
+
+    def api_run(
+        self,
+        scheduler: str,
+        config: str | Mapping[str, Any] = "{}",
+        steps: float = 20,
+        model: str = "",
+        cond: str = "",
+        seed: float = 0,
+        samples: float = 1,
+    ) -> dict[str, Any]:
+        """Sample, for programs; arguments as for `api_schedule`.
+
+        Returns:
+            ``{"spec", "nfe", "film", "final"}``: the film as the page gets it (frames thinned
+            out where the run is long) and the final samples as ``b64f32`` of the model's shape.
+
+        Raises:
+            SpecError: A setting is not allowed, or the run takes more than a minute.
+        """
+        spec = _spec_of(scheduler, config, steps, model, cond, seed, samples)
+
+        def answer() -> dict[str, Any]:
+            plan = self._plan(spec)
+            keep = frames_to_keep(spec, _width(spec))
+            made, cached = self.cache.get(
+                spec,
+                self.device,
+                lambda: self._compute(plan, keep=keep, seconds=API_SECONDS),
+            )
+            final = np.nan_to_num(made.samples[-1])
+            return {
+                "ok": True,
+                "spec": spec.to_dict(),
+                "nfe": plan.nfe,
+                "film": film_of(made, self._model(spec)) | {"cached": cached},
+                "final": b64(final),
+            }
+
+        return _raising(_answer(answer))
+
+
+def is_live(plan: Schedule) -> bool:
+    """Whether a run is small enough to be computed again on every move of a control."""
+    samples = plan.spec.samples
+    return samples <= LIVE_SAMPLES and plan.nfe <= LIVE_CALLS and plan.nfe * samples <= LIVE_WORK
+
+
+# --- the page's functions ---------------------------------------------------------------------
+
+
+@functools.cache
+def shared() -> Explorer:
+    """The explorer of this process, made when first asked for."""
+    return Explorer()
+
+
+def schema() -> dict[str, Any]:
+    """`Explorer.schema` of the shared explorer."""
+    return shared().schema()
+
+
+def schedule(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`Explorer.schedule` of the shared explorer."""
+    return shared().schedule(settings)
+
+
+def film(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`Explorer.film` of the shared explorer."""
+    return shared().film(settings)
+
+
+def live(
+    settings: Mapping[str, Any],
+    *,
+    stop: threading.Event | None = None,
+    seconds: float = LIVE_SECONDS,
+) -> Iterator[dict[str, Any]]:
+    """`Explorer.live` of the shared explorer."""
+    return shared().live(settings, stop=stop, seconds=seconds)
+
+
+def api_schedule(
+    scheduler: str,
+    config: str = "{}",
+    steps: float = 20,
+    model: str = "",
+    cond: str = "",
+    seed: float = 0,
+    samples: float = 1,
+) -> dict[str, Any]:
+    """`Explorer.api_schedule` of the shared explorer."""
+    return shared().api_schedule(scheduler, config, steps, model, cond, seed, samples)
+
+
+def api_run(
+    scheduler: str,
+    config: str = "{}",
+    steps: float = 20,
+    model: str = "",
+    cond: str = "",
+    seed: float = 0,
+    samples: float = 1,
+) -> dict[str, Any]:
+    """`Explorer.api_run` of the shared explorer."""
+    return shared().api_run(scheduler, config, steps, model, cond, seed, samples)
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def _answer(ask: Any) -> dict[str, Any]:  # noqa: ANN401 - a function without arguments
+    try:
+        return ask()
+    except SpecError as error:
+        return _failure(error)
+    except Exception:
+        LOG.exception("a question of the page failed")
+        return _failure(SpecError("", "The server failed on this; its log says why."))
+
+
+def _failure(error: SpecError) -> dict[str, Any]:
+    return {"ok": False, "errors": {error.parameter: error.message}}
+
+
+def _raising(answer: dict[str, Any]) -> dict[str, Any]:
+    if answer["ok"]:
+        return answer
+    control, message = next(iter(answer["errors"].items()))
+    raise SpecError(control, message)
+
+
+def _spec_of(
+    scheduler: Any,  # noqa: ANN401 - whatever a program sends
+    config: Any,  # noqa: ANN401
+    steps: Any,  # noqa: ANN401
+    model: Any,  # noqa: ANN401
+    cond: Any,  # noqa: ANN401
+    seed: Any,  # noqa: ANN401
+    samples: Any,  # noqa: ANN401
+) -> RunSpec:
+    chosen = _config_of(config)
+    if isinstance(scheduler, str) and scheduler in NAMES:
+        scheduler, named = NAMES[scheduler]
+        chosen = {**named, **chosen}
+    return RunSpec.from_dict(
+        {
+            "scheduler": scheduler,
+            "config": chosen,
+            "steps": steps,
+            "model": model,
+            "cond": cond,
+            "seed": seed,
+            "samples": samples,
+        }
+    )
+
+
+def _config_of(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    if isinstance(config, str):
+        if len(config) > MAX_JSON:
+            raise SpecError("config", f"config must be at most {MAX_JSON} characters.")
+        try:
+            config = json.loads(config or "{}")
+        except (ValueError, RecursionError) as error:
+            raise SpecError("config", f"config must be the JSON of an object: {error}.") from error
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        raise SpecError("config", f"config must be an object, got {type(config).__name__}.")
+    return dict(config)
+
+
+def _scheduler_entry(name: str) -> dict[str, Any]:
+    made = SCHEDULERS[name]
+    reference = made.reference
+    return {
+        "id": name,
+        "title": made.title,
+        "family": made.family,
+        "reference": {
+            "title": reference.title,
+            "authors": reference.authors,
+            "year": reference.year,
+            "url": reference.url or None,
+            "note": reference.note,
+        },
+        "parameters": [
+            _parameter_entry(entry) for entry in made.parameters() if entry.name not in NOT_OURS
+        ],
+    }
+
+
+def _parameter_entry(entry: Parameter) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "default": _json(entry.default),
+        "optional": entry.optional,
+        "low": entry.low,
+        "high": entry.high,
+        "slider_low": entry.slider_low,
+        "slider_high": entry.slider_high,
+        "slider_step": entry.slider_step,
+        "log": entry.log,
+        "choices": list(entry.choices),
+        "unit": entry.unit,
+        "text": entry.text,
+        "group": entry.group,
+        "advanced": entry.advanced,
+        "call": entry.call,
+    }
+
+
+def _model_entry(info: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "title": info.title,
+        "kind": info.kind,
+        "shape": list(info.shape),
+        "text": info.text,
+        "note": info.note,
+        "classes": [asdict(entry) for entry in info.classes],
+        "default_class": info.default_class,
+        "options": [_json(asdict(option)) for option in info.options],
+    }
+
+
+def _json(value: Any) -> Any:  # noqa: ANN401
+    """The value with lists for tuples and None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _training(plan: Schedule) -> dict[str, Any] | None:
+    table = plan.scheduler.training
+    if table is None:
+        return None
+    count = len(table.betas)
+    kept = np.unique(np.linspace(0, count - 1, min(count, 1000)).round().astype(int))
+    return {
+        "t": b64(kept.astype(np.float32)),
+        "alphas_cumprod": b64(_floats(table.alphas_cumprod, kept)),
+        "betas": b64(_floats(table.betas, kept)),
+    }
+
+
+def _floats(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.asarray(values)[kept].astype(np.float32))
+
+
+def _inert(spec: RunSpec) -> dict[str, str]:
+    settings = dict(spec.config) | {"steps": spec.steps}
+    reasons = SCHEDULERS[spec.scheduler].inert(settings)
+    return {name: reason for name, reason in reasons.items() if name not in NOT_OURS}
+
+
+def _width(spec: RunSpec) -> int:
+    return 1 if MODELS[spec.model].kind == "image" else PARTICLES
+
+
+def _samples(spec: RunSpec) -> str:
+    return f"{spec.samples} sample" + ("" if spec.samples == 1 else "s")
+
+
+def _reach(model_id: str, cond: str, options: tuple[tuple[str, Any], ...]) -> float:
+    """Largest absolute coordinate that the model's data have."""
+    info = MODELS[model_id]
+    if info.kind == "image":
+        return 1.0
+    model: Any = load(model_id, **dict(options))
+    if info.kind == "plane":
+        return float(np.abs(model.reference(cond, 512)).max())
+    grid = np.linspace(-model.extent, model.extent, 401)
+    density = model.density(grid, 1.0, 0.02, cond)
+    return float(np.abs(grid[density > 1e-2 * density.max()]).max())
