@@ -90,7 +90,7 @@ class Recorder:
         self._plan = plan
         self._device = device
         self._start = time.perf_counter()
-        self._initial = initial_sample(plan.spec)
+        self._initial = initial_sample(plan.spec, plan.scheduler)
         self._kept = _spread(plan.nfe, keep)
         self._place = {index: position for position, index in enumerate(self._kept)}
         shape = (len(self._kept), *self._initial.shape)

@@ -89,10 +89,15 @@ def run(
         yield frame
 
 
-def initial_sample(spec: RunSpec) -> np.ndarray:
-    """x_T of a run, float32, shaped as `Frame.sample`: the noise it starts from."""
-    scheduler = build(spec)
-    x = _initial(spec, scheduler, generators(spec.seed, spec.samples))
+def initial_sample(spec: RunSpec, scheduler: Scheduler | None = None) -> np.ndarray:
+    """x_T of a run, float32, shaped as `Frame.sample`: the noise it starts from.
+
+    Args:
+        spec: The run.
+        scheduler: A scheduler of this run, where one is at hand; it is only read.
+    """
+    made = build(spec) if scheduler is None else scheduler
+    x = _initial(spec, made, generators(spec.seed, spec.samples))
     return _flat(spec, x).numpy()
 
 

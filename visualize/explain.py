@@ -172,7 +172,7 @@ def _sentence(plan: Schedule, i: int, weights: CallWeights) -> str:
     stage, row = plan.stages[i], plan.rows[i]
     share = stage.here.sigma**2 / (stage.here.alpha**2 + stage.here.sigma**2)
     return (
-        f"{_band(share)} ({_percent(share)} of its variance for unit-variance data): "
+        f"{_band(share)} (σ²/(α² + σ²) = {_percent(share)}): "
         f"{_move(plan, i)}{_noise(row)}. {_weight(weights, i)}"
     )
 
@@ -227,7 +227,7 @@ def _weight(weights: CallWeights, i: int) -> str:
     place = "what the last call is shown" if weights.shown else "the final sample"
     if abs(weight) < 5e-5:
         return f"Its direct weight in {place} is next to nothing."
-    others = weights.calls[:-1] if weights.shown else weights.calls
+    others = _visible(weights)
     rank = ", more than any other" if len(others) > 1 and weight == max(others) else ""
     return f"It weighs {_percent(weight)} in {place}{rank}."
 
@@ -425,6 +425,23 @@ def _warn_order(facts: Facts) -> Iterator[Chip]:
         )
 
 
+def _warn_amplified(facts: Facts) -> Iterator[Chip]:
+    total = sum(abs(weight) for weight in _visible(call_weights(facts.plan)))
+    if total > 10.0:
+        yield Chip(
+            "amplified",
+            f"errors of the model enlarged up to ×{short(total)}",
+            "warn",
+            "The weights of the calls have both signs and add up to this much in size: the steps "
+            "are too long for the rule, and what the model gets wrong is multiplied.",
+            "More steps, a lower order, or a spacing without long last steps.",
+        )
+
+
+def _visible(weights: CallWeights) -> tuple[float, ...]:
+    return weights.calls[:-1] if weights.shown else weights.calls
+
+
 def _warn_final_order(facts: Facts) -> Iterator[Chip]:
     if facts.settings.get("lower_order_final") is not False:
         return
@@ -614,6 +631,7 @@ WARNINGS = (
     _warn_start,
     _warn_epsilon,
     _warn_order,
+    _warn_amplified,
     _warn_final_order,
     _warn_noise,
     _warn_churn,

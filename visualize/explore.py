@@ -128,6 +128,8 @@ class Explorer:
     ) -> Iterator[dict[str, Any]]:
         """A run of any size, shown while it is computed.
 
+        Live runs are not counted among ``workers``: the page's queue bounds how many there are.
+
         Args:
             settings: The spec.
             stop: Ends the run before its next model call.
