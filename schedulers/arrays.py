@@ -53,8 +53,15 @@ class NumpyBackend:
             return np.zeros(like.shape, dtype=dtype)
         (weight, first), *rest = _unit_first(terms)
         total = first.astype(dtype) if weight == 1.0 else np.multiply(first, weight, dtype=dtype)
+        if dtype != np.float32:
+            for weight, array in rest:
+                total += np.multiply(array, weight, dtype=dtype)
+            return total
+        # float32 as torch has it: the weight rounded, then a fused multiply-add. A float64
+        # product of two float32 numbers is exact, so that only the sum is rounded.
         for weight, array in rest:
-            total += np.multiply(array, weight, dtype=dtype)
+            product = np.multiply(array, np.float64(np.float32(weight)), dtype=np.float64)
+            total = np.add(total, product, dtype=np.float64).astype(np.float32)
         return total
 
     def cast(self, x: Array, dtype: Any) -> Array:
@@ -77,9 +84,12 @@ class NumpyBackend:
             like.shape, generator, lambda shape, g: _numpy_noise(shape, dtype, g), np.concatenate
         )
 
+    def broadcast(self, values: Array, like: Array) -> Array:
+        column = np.atleast_1d(np.asarray(values)).astype(like.dtype)
+        return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
+
     def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
-        values = table[np.asarray(index)].astype(like.dtype)
-        return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+        return self.broadcast(table[np.asarray(index)], like)
 
     def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
         return x[:, :channels], x[:, channels:]
@@ -147,20 +157,26 @@ class TorchBackend:
     def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
         def draw(shape: tuple[int, ...], g: Generator) -> Array:
             if isinstance(g, np.random.Generator):
-                noise = _numpy_noise(shape, np.float32 if dtype in self._half else dtype, g)
-                return self.torch.from_numpy(noise).to(dtype)
+                native = np.float64 if dtype == self.torch.float64 else np.float32
+                return self.torch.from_numpy(_numpy_noise(shape, native, g)).to(dtype)
+            if g is not None and not isinstance(g, self.torch.Generator):
+                raise _wrong_generator(g)
             device = g.device if g is not None else like.device
             return self.torch.randn(shape, generator=g, dtype=dtype, device=device)
 
         noise = _draw(tuple(like.shape), generator, draw, self.torch.cat)
         return noise if noise.device == like.device else noise.to(like.device)
 
+    def broadcast(self, values: Array, like: Array) -> Array:
+        column = self.torch.as_tensor(values).to(device=like.device, dtype=like.dtype)
+        column = column.reshape(-1) if column.ndim == 0 else column
+        return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
+
     def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
-        on_device = self.torch.as_tensor(table, dtype=like.dtype).to(like.device)
+        on_device = self.torch.as_tensor(table).to(device=like.device, dtype=like.dtype)
         if not self.torch.is_tensor(index):
             index = self.torch.as_tensor(np.asarray(index))
-        values = on_device[index.to(like.device)]
-        return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+        return self.broadcast(on_device[index.to(like.device)], like)
 
     def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
         first, second = self.torch.split(x, channels, dim=1)
@@ -214,7 +230,11 @@ def _numpy_noise(shape: tuple[int, ...], dtype: Any, generator: Generator) -> np
     if torch is not None and isinstance(generator, torch.Generator):
         noise = torch.randn(shape, generator=generator, device=generator.device)
         return np.asarray(noise.cpu().numpy()).astype(dtype)
-    raise TypeError(
+    raise _wrong_generator(generator)
+
+
+def _wrong_generator(generator: Generator) -> TypeError:
+    return TypeError(
         f"generator={generator!r} must be a torch.Generator, a numpy.random.Generator, a list "
         "of them, or None."
     )

@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -107,6 +107,8 @@ class ConfigMixin:
     """A class whose constructor arguments are its config."""
 
     config_name = CONFIG_NAME
+    #: Whether other classes can be made from this one's config, as in diffusers.
+    has_compatibles = True
     _config: FrozenDict
     #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
     _translations: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -275,11 +277,6 @@ class ConfigMixin:
     def __repr__(self) -> str:
         """Class and config, as diffusers shows them."""
         return f"{type(self).__name__} {self.to_json_string()}"
-
-    def copy_with(self, **changes: Any) -> Self:
-        """A new scheduler with some config values changed."""
-        made: Self = type(self).from_config(self._config, **changes)
-        return made
 
 
 def _json_value(value: Any) -> Any:

@@ -98,16 +98,13 @@ class DDIMScheduler(VpScheduler):
     def _rederives_eps(self, key: StepKey) -> bool:
         return bool(key and key[1])
 
-    def _locate(self, timestep: Any) -> int:
-        return self.index_for_timestep(timestep)
-
     def _off_schedule(self, value: float) -> int:
         """Any training step will do: a stage for it is appended to the ones of the run."""
-        t = int(value)
-        if t != value or not 0 <= t < len(self._table):
+        if not 0 <= value < len(self._table) or value != int(value):
             raise ValueError(
                 f"timestep={value!r} must be an integer in 0..{len(self._table) - 1}."
             )
+        t = int(value)
         self._stages = (
             *self.stages,
             Stage(
@@ -155,11 +152,12 @@ class DDIMScheduler(VpScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, eta out of range, or
                 both ``generator`` and ``variance_noise``.
         """
-        if eta != 0.0 or use_clipped_model_output:
+        if eta != 0.0 or use_clipped_model_output is not False:
             eta = self._check_step("eta", eta)
+            self._check_step("use_clipped_model_output", use_clipped_model_output)
             if eta and variance_noise is not None and generator is not None:
                 raise ValueError("pass either generator or variance_noise, not both.")
-        key = (eta, bool(use_clipped_model_output))
+        key = (eta, use_clipped_model_output)
         return self._advance(
             model_output, timestep, sample, generator, variance_noise,
             key=key, return_dict=return_dict,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from . import params as p
 from .arrays import Array, Generator, backend_of
 from .config import configured
 from .levels import Level, Stage, vp_level
-from .rules.exponential import posterior_variance
+from .rules.exponential import fresh_variance, posterior_row, posterior_variance
 from .scheduler import Reference, StepKey, check_one_way, check_times
 from .trained import VpScheduler
 from .weights import Weights
@@ -112,23 +112,16 @@ class DDPMScheduler(VpScheduler):
         before = int(times[i + 1]) if i < len(times) - 1 else -1
         return vp_level(float(before), self._abar(before) if before >= 0 else 1.0)
 
-    def _locate(self, timestep: Any) -> int:
-        return self.index_for_timestep(timestep)
-
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         here, target = past[0].here, past[0].target
-        ratio = here.alpha / target.alpha
-        beta = 1.0 - ratio**2
-        on_x0 = target.alpha * beta / here.sigma**2
-        on_x = ratio * target.sigma**2 / here.sigma**2
         # The very first training step adds no noise of its own: t = 0 is the end of the chain.
         noise = self._std(here, target) if past[0].t > 0 else 0.0
-        return Weights(x=(on_x,), x0=(on_x0,), noise=noise)
+        return posterior_row(here, target, noise)
 
     def _std(self, here: Level, target: Level) -> float:
         """Standard deviation of the added noise; of a learned one, the smallest it can be."""
         if self.variance_type in ("fixed_large", "fixed_large_log"):
-            return math.sqrt(1.0 - (here.alpha / target.alpha) ** 2)
+            return math.sqrt(fresh_variance(here, target))
         return math.sqrt(max(SMALLEST_VARIANCE, posterior_variance(here, target)))
 
     def _get_variance(
@@ -146,7 +139,7 @@ class DDPMScheduler(VpScheduler):
         before = self.previous_timestep(t)
         target = vp_level(0.0, self._abar(before) if before >= 0 else 1.0)
         small = max(SMALLEST_VARIANCE, posterior_variance(here, target))
-        large = 1.0 - (here.alpha / target.alpha) ** 2
+        large = fresh_variance(here, target)
         if kind == "learned":
             return predicted_variance
         if kind == "learned_range":
@@ -206,8 +199,3 @@ class DDPMScheduler(VpScheduler):
             # No noise is drawn at the end of the chain, where the range is empty.
             return prediction, None
         return prediction, backend.exp(self._get_variance(t, variance) * 0.5)
-
-    @classmethod
-    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Nothing particular."""
-        return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from .config import configured
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .rules.exponential import multistep_row
 from .scheduler import (
+    CountedScheduler,
     Reference,
     StepKey,
     check_curves,
@@ -37,7 +39,7 @@ _CURVES: tuple[str, ...] = (
 )
 
 
-class OpenGridScheduler(TrainedScheduler):
+class OpenGridScheduler(CountedScheduler, TrainedScheduler):
     """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
 
     def _fresh_grid(self) -> None:
@@ -124,8 +126,16 @@ class OpenGridScheduler(TrainedScheduler):
         )
 
     def _off_schedule(self, value: float) -> int:
-        """Upstream takes an unknown time for the last one; so pipelines may rely on it."""
-        del value
+        """Upstream takes a training time off the schedule for the last one, in silence."""
+        if not 0 <= value < self._train_steps:
+            raise ValueError(
+                f"timestep={value!r} must lie in 0..{self._train_steps - 1}, and should be one of "
+                "scheduler.timesteps."
+            )
+        warnings.warn(
+            f"timestep={value:g} is not one of scheduler.timesteps; the last one is taken.",
+            stacklevel=6,
+        )
         return len(self._times) - 1
 
     def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:

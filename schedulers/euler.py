@@ -12,6 +12,7 @@ from . import params as p
 from .arrays import Array, Generator, host_values
 from .config import configured
 from .levels import Stage
+from .prediction import Reading
 from .rules import euler
 from .scheduler import Reference, StepKey, check_curves
 from .tables import linspace32
@@ -138,7 +139,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         device: Any,
     ) -> None:
         if self._continuous:
-            times = np.float32(0.25) * np.log(levels[: len(times)])
+            times = np.float32(0.25) * np.log(levels[:-1])
         super()._lay_out(times, levels, n, device)
 
     def _lookup_times(self) -> list[float]:
@@ -157,6 +158,12 @@ class EulerDiscreteScheduler(SigmaScheduler):
         steps = len(self._rhos) - 1
         sigma_hat, std = euler.churn(stage.here.sigma, steps, s_churn, s_tmin, s_tmax)
         return sigma_hat, std * s_noise
+
+    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+        if self.prediction_type != "epsilon":
+            return super()._reading(stage, key)
+        # Upstream takes the output for the noise at sigma_hat, where the churned sample is.
+        return Reading(1.0, -self._churned(stage, key)[0], 0.0, 1.0)
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         stage = past[0]
@@ -261,6 +268,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
         "Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.",
     )
     _follows_model_dtype = True
+    _fresh_dtype = np.float64
 
     @configured
     def __init__(

@@ -81,18 +81,20 @@ class KarrasVeScheduler(Scheduler):
         # From the largest level geometrically to the smallest; a single step starts at the top.
         ramp = np.linspace(0.0, 1.0, n) if n > 1 else np.zeros(1)
         descending = high**power * (low / high) ** (power * ramp)
-        schedule = descending.astype(np.float32)
-        self._install(np.arange(n)[::-1].copy(), np.append(schedule, np.float32(0.0)), n, device)
-        self.schedule = self._export(schedule, device)
+        levels = descending.astype(np.float32)
+        self._install(np.arange(n)[::-1].copy(), np.append(levels, np.float32(0.0)), n, device)
+        self.schedule = self._export(levels[::-1].copy(), device)
 
     def _make_stages(self) -> tuple[Stage, ...]:
         stages: list[Stage] = []
         for k, t in enumerate(self._times):
-            here = ve_level(t, self._sigma_hat(self._rhos[k])[0])
-            target = ve_level(t - 1.0, self._rhos[k + 1])
-            stages.append(Stage(t, here, target))
-            if target.sigma > 0.0:
-                stages.append(Stage(t, target, target))
+            raised = ve_level(t, self._sigma_hat(self._rhos[k])[0])
+            lowered = ve_level(t - 1.0, self._rhos[k + 1])
+            stages.append(Stage(t, raised, lowered))
+            if lowered.sigma > 0.0:
+                # What is shown to the model next has been churned already.
+                churned = ve_level(t - 1.0, self._sigma_hat(lowered.sigma)[0])
+                stages.append(Stage(t, lowered, churned))
         return tuple(stages)
 
     def _sigma_hat(self, sigma: float) -> tuple[float, float]:
@@ -108,12 +110,8 @@ class KarrasVeScheduler(Scheduler):
         """Rows on the samples that the model was shown; the churn of the next step closes one."""
         stages = self.stages
         if i % 2 == 0:
-            row = euler.euler_row(stages[i].here, stages[i].target)
-        else:
-            row = euler.heun_correction_row(stages[i - 1].here, stages[i].here)
-        closes = i + 1 < len(stages) and (i % 2 == 1 or stages[i].target.sigma == 0.0)
-        if not closes:
-            return row
+            return euler.euler_row(stages[i].here, stages[i].target)
+        row = euler.heun_correction_row(stages[i - 1].here, stages[i].here)
         _, churned = self._sigma_hat(self._rhos[(i + 1) // 2])
         return Weights(row.x, row.x0, row.eps, churned)
 
@@ -144,10 +142,13 @@ class KarrasVeScheduler(Scheduler):
         self._require_timesteps("add_noise_to_input")
         sigma = self._check_sigma("sigma", sigma)
         sigma_hat, std = self._sigma_hat(sigma)
+        backend = backend_of(sample, "sample")
+        if std == 0.0 and self.compat == "paper":
+            return sample, sigma_hat
+        # Upstream draws even where nothing is added, and so must whoever wants its images.
+        noise = backend.randn(sample, backend.float32, generator)
         if std == 0.0:
             return sample, sigma_hat
-        backend = backend_of(sample, "sample")
-        noise = backend.randn(sample, backend.float32, generator)
         dtype = backend.compute_dtype(sample)
         raised = backend.combine([(1.0, sample), (std, noise)], sample, dtype)
         return backend.cast(raised, sample.dtype), sigma_hat

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import dataclass, fields
 from typing import Any
 
 Array = Any
 
 
-class StepOutput(Mapping[str, Any]):
-    """Result of a step.
+class Output(Mapping[str, Any]):
+    """A dataclass of arrays that reads as attributes, by key and by position.
 
-    Reads as attributes (``out.prev_sample``), by key (``out["prev_sample"]``) and by position
-    (``out[0]``, ``out.to_tuple()``). Fields that are None are left out of keys and positions.
-
-    Attributes:
-        prev_sample: The sample at the next noise level, shape of the sample.
-        pred_original_sample: The clean sample predicted by this call, same shape.
+    ``out.prev_sample``, ``out["prev_sample"]``, ``out[0]`` and ``out.to_tuple()`` all work. Fields
+    that are None are left out of keys and positions.
     """
 
-    __slots__ = ("pred_original_sample", "prev_sample")
-    _fields: tuple[str, ...] = ("prev_sample", "pred_original_sample")
-
-    def __init__(self, prev_sample: Array, pred_original_sample: Array = None) -> None:
-        """Keep the two arrays."""
-        self.prev_sample = prev_sample
-        self.pred_original_sample = pred_original_sample
+    __slots__ = ()
 
     def to_tuple(self) -> tuple[Array, ...]:
         """The fields that are not None, in order."""
-        values = (getattr(self, name) for name in self._fields)
-        return tuple(value for value in values if value is not None)
+        return tuple(getattr(self, name) for name in self._names())
 
     def _names(self) -> list[str]:
-        return [name for name in self._fields if getattr(self, name) is not None]
+        names = (field.name for field in fields(self))  # type: ignore[arg-type]
+        return [name for name in names if getattr(self, name) is not None]
 
     def __getitem__(self, key: str | int | slice) -> Any:
         """By name or by position."""
@@ -69,15 +60,29 @@ class StepOutput(Mapping[str, Any]):
         return f"{type(self).__name__}({inner})"
 
 
-class DerivativeOutput(StepOutput):
-    """Result of a KarrasVe step: also the slope ``dx / d sigma`` it used."""
+@dataclass(slots=True, eq=False, repr=False)
+class StepOutput(Output):
+    """Result of a step.
 
-    __slots__ = ("derivative",)
-    _fields = ("prev_sample", "derivative", "pred_original_sample")
+    Attributes:
+        prev_sample: The sample at the next noise level, shape of the sample.
+        pred_original_sample: The clean sample predicted by this call, same shape.
+    """
 
-    def __init__(
-        self, prev_sample: Array, derivative: Array, pred_original_sample: Array = None
-    ) -> None:
-        """Keep the three arrays."""
-        super().__init__(prev_sample, pred_original_sample)
-        self.derivative = derivative
+    prev_sample: Array
+    pred_original_sample: Array = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class DerivativeOutput(Output):
+    """Result of a KarrasVe step.
+
+    Attributes:
+        prev_sample: The sample at the next noise level, shape of the sample.
+        derivative: The slope ``dx / d sigma`` that the step used, same shape.
+        pred_original_sample: The clean sample predicted by this call, same shape.
+    """
+
+    prev_sample: Array
+    derivative: Array
+    pred_original_sample: Array = None

@@ -188,7 +188,7 @@ class Scheduler(ConfigMixin):
             Shape (batch, 1, ..., 1).
         """
         backend = backend_of(broadcast_array, "broadcast_array")
-        return backend.gather(host_values(values), slice(None), broadcast_array)
+        return backend.broadcast(host_values(values), broadcast_array)
 
     def _export(self, array: np.ndarray, device: Any = None) -> Array:
         """A host array in the format of ``tensor_format``."""
@@ -389,20 +389,6 @@ class Scheduler(ConfigMixin):
         parameter = next(p for p in self.parameters() if p.name == name and p.call == "step")
         return parameter.check(value)
 
-    @property
-    def step_index(self) -> int | None:
-        """Position of the next call, None before the first."""
-        return self._step_index
-
-    @property
-    def begin_index(self) -> int | None:
-        """Position of the first call, set by pipelines."""
-        return self._begin_index
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Start the run at this position of ``timesteps`` (image-to-image)."""
-        self._begin_index = begin_index
-
     def _value(self, timestep: Any) -> float:
         """A timestep as a number, without asking a device where that can be avoided.
 
@@ -451,6 +437,8 @@ class Scheduler(ConfigMixin):
                 counts[t] = counts.get(t, 0) + 1
                 if counts[t] <= 2:
                     self._positions[t] = i
+            # A run from the start starts at the start, even where its first time occurs twice.
+            self._positions[self._times[0]] = 0
         value = self._value(timestep)
         position = self._positions.get(value)
         if position is None:
@@ -465,14 +453,8 @@ class Scheduler(ConfigMixin):
         )
 
     def _locate(self, timestep: Any) -> int:
-        """Position of the present call, which becomes ``step_index``."""
-        if self._step_index is None:
-            self._step_index = (
-                self.index_for_timestep(timestep)
-                if self._begin_index is None
-                else self._begin_index
-            )
-        return self._step_index
+        """Position of the present call."""
+        return self.index_for_timestep(timestep)
 
     # --- the step -----------------------------------------------------------------------------
 
@@ -577,8 +559,7 @@ class Scheduler(ConfigMixin):
 
         if self._memory.maxlen:
             self._remember(stage, plan, sample, model_output, x0, backend, dtype)
-        if not self._stateless:
-            self._step_index = i + 1
+        self._step_index = None if self._stateless else i + 1
         prev_sample = backend.cast(prev_sample, result)
         x0 = backend.cast(x0, result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
@@ -686,10 +667,15 @@ class Scheduler(ConfigMixin):
                 f"{tuple(original_samples.shape)}; they must be equal."
             )
         alpha, sigma = self._levels_at(timesteps)
-        everything = slice(None)
+        batch = original_samples.shape[0] if original_samples.ndim else 1
+        if len(alpha) not in (1, batch):
+            raise ValueError(
+                f"timesteps holds {len(alpha)} times for {batch} original_samples; give one, or "
+                "one for each."
+            )
         return (
-            backend.gather(alpha, everything, original_samples) * original_samples
-            + backend.gather(sigma, everything, original_samples) * noise
+            backend.broadcast(alpha, original_samples) * original_samples
+            + backend.broadcast(sigma, original_samples) * noise
         )
 
     @classmethod
@@ -731,6 +717,34 @@ class Scheduler(ConfigMixin):
         return int(self.config["num_train_timesteps"])
 
 
+class CountedScheduler(Scheduler):
+    """A scheduler that finds its first position by the timestep and counts from there."""
+
+    @property
+    def step_index(self) -> int | None:
+        """Position of the next call, None before the first."""
+        return self._step_index
+
+    @property
+    def begin_index(self) -> int | None:
+        """Position of the first call, set by pipelines."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Start the run at this position of ``timesteps`` (image-to-image)."""
+        self._begin_index = begin_index
+
+    def _locate(self, timestep: Any) -> int:
+        """Position of the present call, which becomes ``step_index``."""
+        if self._step_index is None:
+            self._step_index = (
+                self.index_for_timestep(timestep)
+                if self._begin_index is None
+                else self._begin_index
+            )
+        return self._step_index
+
+
 @functools.cache
 def _torch_is_installed() -> bool:
     import importlib.util
@@ -756,13 +770,21 @@ def check_steps(num_inference_steps: Any, most: int | None) -> int:
     return int(steps)
 
 
+def _numbers(values: Any, name: str) -> np.ndarray:
+    """A list of numbers as a float64 array."""
+    try:
+        return np.atleast_1d(host_values(values).astype(np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}={values!r} must be a list of numbers.") from error
+
+
 def check_times(timesteps: Any, train_steps: int, name: str = "timesteps") -> np.ndarray:
     """Custom timesteps as a descending float64 array.
 
     Raises:
         ValueError: Empty, not finite, not strictly descending, or outside [0, train_steps).
     """
-    times = np.atleast_1d(host_values(timesteps).astype(np.float64))
+    times = _numbers(timesteps, name)
     if times.ndim != 1 or times.size == 0:
         raise ValueError(f"{name} has shape {times.shape}; it must be a non-empty list.")
     if not np.isfinite(times).all():
@@ -783,7 +805,7 @@ def check_sigmas(sigmas: Any, name: str = "sigmas") -> np.ndarray:
     Raises:
         ValueError: Fewer than two, negative, not finite, or not strictly descending.
     """
-    values = np.atleast_1d(host_values(sigmas).astype(np.float64))
+    values = _numbers(sigmas, name)
     if values.ndim != 1 or values.size < 2:
         raise ValueError(
             f"{name} has shape {values.shape}; it must list at least two levels, the final one "
@@ -843,8 +865,7 @@ def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:
     else:
         for name in ("dynamic_thresholding_ratio", "sample_max_value"):
             reasons[name] = "thresholding is off."
-    curve = next((name for name in CURVES if values.get(name)), None)
-    if curve is None:
+    if "use_karras_sigmas" in values and not any(values.get(name) for name in CURVES):
         for name in ("sigma_min", "sigma_max"):
             reasons[name] = "no Karras, exponential or beta curve is chosen."
     return reasons

@@ -16,6 +16,7 @@ from . import spacing, tables
 from .arrays import Array, backend_of, host_values
 from .levels import Level, Stage, ve_level, vp_level
 from .scheduler import (
+    CountedScheduler,
     KarrasDiffusionSchedulers,
     Scheduler,
     check_curves,
@@ -94,7 +95,7 @@ class TrainedScheduler(Scheduler):
         """Refuse times beyond the table, and levels where it has left (0, 1]."""
         table = len(self._table)
         latest = max(self._lookup_times(), default=0.0)
-        if latest > table - 1:
+        if latest > table - 1 and self._must_refuse_late(latest):
             raise self._blame(
                 f"covers {table} training steps, but the grid asks for t={latest:g}: give one "
                 f"beta for each of num_train_timesteps={self._train_steps} steps, or fewer steps."
@@ -103,6 +104,15 @@ class TrainedScheduler(Scheduler):
             raise self._blame(
                 "leads to a level with alphas_cumprod outside (0, 1]; choose smaller betas."
             )
+
+    def _must_refuse_late(self, latest: float) -> bool:
+        """Whether a time past the table is an error; classes that interpolate clamp it instead.
+
+        They clamp an offset that leads past the last training step, never a table that is too
+        short for the grid.
+        """
+        del latest
+        return len(self._table) < self._train_steps
 
     def _lookup_times(self) -> list[float]:
         """Times at which the grid reads the table."""
@@ -174,6 +184,9 @@ class VpScheduler(TrainedScheduler):
         rhos = np.array([*self._rho_table[times], targets[-1].rho], dtype=np.float32)
         self._install(times, rhos, n, device)
 
+    def _must_refuse_late(self, latest: float) -> bool:
+        return True
+
     def _pure_noise_ok(self) -> bool:
         # At zero terminal SNR the last training level is pure noise, which v and x0 survive.
         return bool(self.config["rescale_betas_zero_snr"]) and all(
@@ -205,16 +218,17 @@ class VpScheduler(TrainedScheduler):
         return np.sqrt(abar), np.sqrt(np.float32(1.0) - abar)
 
 
-class SigmaScheduler(TrainedScheduler):
+class SigmaScheduler(CountedScheduler, TrainedScheduler):
     """``x0 + sigma eps``, float timesteps, position counted from the first call."""
 
-    _scales_input: ClassVar[bool] = True
+    #: dtype of ``timesteps`` before ``set_timesteps``; float32 after it, in every class.
+    _fresh_dtype: ClassVar[Any] = np.float32
 
     # --- the grid -----------------------------------------------------------------------------
 
     def _fresh_grid(self) -> None:
         """The whole training schedule, which a fresh object shows."""
-        times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
+        times = np.arange(self._train_steps, dtype=self._fresh_dtype)[::-1].copy()
         self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
         self._scaled = False
 

@@ -144,6 +144,21 @@ def posterior_std(here: Level, target: Level) -> float:
 
 
 def posterior_variance(here: Level, target: Level) -> float:
-    """``sigma_t^2 / sigma_s^2 * (1 - alpha_s^2 / alpha_t^2)`` (Ho et al. 2020, eq. 7)."""
-    fresh = 1.0 - (here.alpha / target.alpha) ** 2
-    return max(0.0, (target.sigma / here.sigma) ** 2 * fresh)
+    """``(sigma_t / sigma_s)^2`` of the fresh variance (Ho et al. 2020, eq. 7)."""
+    return (target.sigma / here.sigma) ** 2 * fresh_variance(here, target)
+
+
+def fresh_variance(here: Level, target: Level) -> float:
+    """Noise that diffusing from target to here adds: beta, for one training step.
+
+    ``sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2``, which is ``1 - (alpha_s / alpha_t)^2`` on a
+    variance-preserving path, without its cancellation near the clean end.
+    """
+    return max(0.0, here.sigma**2 - (here.alpha / target.alpha * target.sigma) ** 2)
+
+
+def posterior_row(here: Level, target: Level, noise: float) -> Weights:
+    """Mean of q(x_target | x_here, x0) plus noise (Ho et al. 2020, eq. 7)."""
+    on_x0 = target.alpha * fresh_variance(here, target) / here.sigma**2
+    on_x = here.alpha / target.alpha * (target.sigma / here.sigma) ** 2
+    return Weights(x=(on_x,), x0=(on_x0,), noise=noise)
