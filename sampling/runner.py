@@ -213,7 +213,9 @@ def _step_form(
     answer = _answer_of(scheduler)
     if "generator" in inspect.signature(scheduler.step).parameters:
         settings = {"generator": owners, **settings}
-    scheduler.set_begin_index(0)  # a first time that occurs twice is no start in the middle
+    begin = getattr(scheduler, "set_begin_index", None)
+    if begin is not None:
+        begin(0)  # a first time that occurs twice is no start in the middle
     # The models here take the sample as it is: asked once, for the schedulers that insist.
     scheduler.scale_model_input(x, scheduler.timesteps[0])
     calls = zip(scheduler.stages, scheduler.timesteps, strict=True)

@@ -208,15 +208,15 @@ def test_whatever_is_asked_is_answered(explorer: Explorer, round_: int) -> None:
             assert message, settings
             assert "log says why" not in message, settings
             continue
-        answered += 1
         reply = strict(explorer.film(settings))
-        if not reply["ok"] and "the models answer up to" in json.dumps(reply):
-            continue
-        if answer["live"]:
-            assert reply["ok"], (settings, reply)
+        if reply["ok"]:
+            answered += 1
             assert reply["frames"] == answer["nfe"]
-        else:
-            assert "Run live" in next(iter(reply["errors"].values()))
+            continue
+        ((control, message),) = reply["errors"].items()
+        assert "log says why" not in message, settings
+        # Too large for a drag, or a level at which a model or a prediction has no answer.
+        assert "Run live" in message if not answer["live"] else control.startswith("config.")
     assert answered >= 15
 
 
