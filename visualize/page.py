@@ -96,10 +96,17 @@ class Stream(gr.HTML):
 
 
 def _stream(event: gr.EventData) -> Iterator[dict[str, Any]]:
-    """Yield the messages of one live run, each marked with the run it belongs to."""
+    """Yield the messages of one live run, each marked with the run it belongs to.
+
+    The finished film stays behind: Gradio sends an event's last value twice and keeps it for the
+    session, so the page fetches the film itself, once.
+    """
     request = event._data if isinstance(event._data, dict) else {}
     run = str(request.get("id", ""))[:40]
     for message in live(request.get("spec", {})):
+        made = message.get("film")
+        if made is not None:
+            message = {"done": True, "cached": bool(made.get("cached"))}
         yield {**message, "id": run}
 
 

@@ -133,7 +133,8 @@ export class Detail {
     equation.terms.forEach((term, k) => {
       const negative = term.w < 0;
       if (k > 0 || negative) parts.push(h("span", { class: "ss-op" }, negative ? (k ? " − " : "−") : " + "));
-      parts.push(h("span", { class: "ss-term" }, `${fmt(Math.abs(term.w))} `,
+      const size = Math.abs(term.w) === 1 ? "" : `${fmt(Math.abs(term.w))} `;
+      parts.push(h("span", { class: "ss-term" }, size,
         h("i", { title: this.#symbolTitle(term) }, SYMBOLS[term.symbol]?.[0] ?? term.symbol,
           SYMBOLS[term.symbol]?.[1] ? h("sub", {}, SYMBOLS[term.symbol][1]) : null,
           term.lag ? h("span", { class: "ss-lag" }, `[−${term.lag}]`) : null)));

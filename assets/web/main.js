@@ -422,17 +422,7 @@ class Explore {
       return;
     }
     if (message.done) {
-      const film = await decodeFilm(message.film);
-      if (this.running !== running) return;
-      this.#endRun();
-      this.filmAt = performance.now();
-      this.#showFilm(film);
-      this.chips.setExtra(this.#runChips(film));
-      if (message.film.cached) {
-        // Nothing was left to compute: show the film from its start instead.
-        this.select(0, false);
-        this.play();
-      }
+      await this.#finishRun(running, message);
       return;
     }
     if (!running.film) {
@@ -444,6 +434,32 @@ class Explore {
     if (this.running !== running || message.index < film.latest) return;
     this.#progress(message.index + 1, message.frames);
     this.#frame(film, message.index);
+  }
+
+  // The whole film replaces the streamed frames, some of which may have been left out.
+  async #finishRun(running, message) {
+    let answer = null;
+    try {
+      answer = await this.host.server.film(running.spec);
+    } catch {
+      answer = null;
+    }
+    const film = answer?.ok ? await decodeFilm(answer) : running.film;
+    if (this.running !== running) return;
+    this.#endRun();
+    if (!film) {
+      this.lostFilm();
+      return;
+    }
+    this.filmAt = performance.now();
+    this.#showFilm(film);
+    this.chips.setExtra(this.#runChips(film));
+    this.select(this.schedule.nfe - 1, false);
+    if (message.cached) {
+      // Nothing was left to compute: show the film from its start instead.
+      this.select(0, false);
+      this.play();
+    }
   }
 
   // At most one repaint per displayed frame, however fast the steps come.

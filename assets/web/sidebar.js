@@ -225,6 +225,10 @@ export class Sidebar {
       ...entry.classes.map((c) => h("option", { value: c.id }, c.title)));
     this.classRow.hidden = entry.classes.length < 2;
     setText(this.modelNote, entry.text);
+    const each = this.schema.limits.particles_per_sample;
+    this.samples.setNote(entry.kind === "image" || !each
+      ? "Each from its own noise; the first stay the same."
+      : `${each} particles each; the first stay the same.`);
     this.filledModel = entry.id;
   }
 

@@ -482,22 +482,27 @@ export class Timeline {
   }
 
   // With more columns than room a tile stands for several, and is as large as they are together.
-  #stride() {
-    return Math.max(1, Math.ceil((26 * this.colours.unit) / this.columnWidth()));
+  #perTile() {
+    const [a, b] = this.#range();
+    const { unit } = this.colours;
+    if (this.columnWidth() >= 26 * unit) return 1;
+    return (b - a) / Math.max(1, Math.min(b - a, Math.floor(this.width / (40 * unit))));
   }
 
   #tileSize() {
-    return clamp(this.#stride() * this.columnWidth() - 4, 12, 58 * this.colours.unit);
+    return clamp(this.#perTile() * this.columnWidth() - 4, 12, 58 * this.colours.unit);
   }
 
   #tiles() {
     const [a, b] = this.#range();
-    const stride = this.#stride();
+    const step = this.#perTile();
     const list = [];
-    for (let i = Math.floor(a / stride) * stride; i < Math.min(this.count, b); i += stride) {
-      const last = Math.min(this.count, i + stride) - 1;
+    for (let k = 0; k < Math.round((b - a) / step); k += 1) {
+      const from = a + k * step;
+      const to = from + step;
       // The last tile shows the end of the film, the others the middle of their columns.
-      list.push({ frame: last === this.count - 1 ? last : (i + last) >> 1, centre: (i + last) / 2 });
+      const frame = to > this.count - 0.5 ? this.count - 1 : Math.floor((from + to) / 2);
+      list.push({ frame, centre: (from + to) / 2 - 0.5 });
     }
     return list;
   }
