@@ -21,14 +21,20 @@ Terms = Sequence[tuple[float, Array]]
 class Backend(Protocol):
     """What a step needs of an array library."""
 
-    def is_floating(self, x: Array) -> bool:
-        """Whether x holds floating point numbers."""
+    def is_floating(self, dtype: Any) -> bool:
+        """Whether the dtype is of floating point numbers."""
+
+    def promote(self, a: Array, b: Array) -> Any:
+        """The wider dtype of two arrays."""
 
     def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
-        """``sum(w * array)`` in dtype; zeros shaped like ``like`` if there are no terms."""
+        """``sum(w * array)`` in dtype, a new array; zeros like ``like`` without terms.
 
-    def compute_dtype(self, x: Array) -> Any:
-        """The dtype in which combinations of x are accumulated: float32 for half precision."""
+        A term of weight 1 costs no multiplication if it comes first.
+        """
+
+    def compute_dtype(self, dtype: Any) -> Any:
+        """The dtype in which combinations are accumulated: float32 for half precision."""
 
     def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
         """Unit noise shaped like ``like``, on its device, drawn on the generator's."""
@@ -39,19 +45,19 @@ class NumpyBackend:
 
     float32 = np.dtype(np.float32)
 
-    def is_floating(self, x: Array) -> bool:
-        return bool(np.issubdtype(x.dtype, np.floating))
+    def is_floating(self, dtype: Any) -> bool:
+        return bool(np.issubdtype(dtype, np.floating))
 
-    def compute_dtype(self, x: Array) -> Any:
-        return np.float32 if x.dtype == np.float16 else x.dtype
+    def compute_dtype(self, dtype: Any) -> Any:
+        return self.float32 if dtype == np.float16 else dtype
 
     def promote(self, a: Array, b: Array) -> Any:
-        return np.promote_types(a.dtype, b.dtype)
+        return a.dtype if a.dtype == b.dtype else np.promote_types(a.dtype, b.dtype)
 
     def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
         if not terms:
             return np.zeros(like.shape, dtype=dtype)
-        (weight, first), *rest = _unit_first(terms)
+        (weight, first), *rest = terms
         total = first.astype(dtype) if weight == 1.0 else np.multiply(first, weight, dtype=dtype)
         if dtype != np.float32:
             for weight, array in rest:
@@ -111,12 +117,11 @@ class TorchBackend:
         self.float32 = torch.float32
         self._half = (torch.float16, torch.bfloat16)
 
-    def is_floating(self, x: Array) -> bool:
-        return bool(x.is_floating_point())
+    def is_floating(self, dtype: Any) -> bool:
+        return bool(dtype.is_floating_point)
 
-    def compute_dtype(self, x: Array) -> Any:
-        dtype = x.dtype
-        return self.torch.float32 if dtype in self._half else dtype
+    def compute_dtype(self, dtype: Any) -> Any:
+        return self.float32 if dtype in self._half else dtype
 
     def promote(self, a: Array, b: Array) -> Any:
         return a.dtype if a.dtype == b.dtype else self.torch.promote_types(a.dtype, b.dtype)
@@ -124,7 +129,7 @@ class TorchBackend:
     def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
         if not terms:
             return self.torch.zeros_like(like, dtype=dtype)
-        (weight, first), *rest = _unit_first(terms)
+        (weight, first), *rest = terms
         if first.dtype != dtype:
             # Mixed precision: every array is widened before its weight is applied.
             total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
@@ -165,7 +170,12 @@ class TorchBackend:
             return self.torch.randn(shape, generator=g, dtype=dtype, device=device)
 
         noise = _draw(tuple(like.shape), generator, draw, self.torch.cat)
-        return noise if noise.device == like.device else noise.to(like.device)
+        if noise.device == like.device:
+            return noise
+        if like.device.type == "cuda":
+            # From pinned memory the copy does not wait for the device.
+            return noise.pin_memory().to(like.device, non_blocking=True)
+        return noise.to(like.device)
 
     def broadcast(self, values: Array, like: Array) -> Array:
         column = self.torch.as_tensor(values).to(device=like.device, dtype=like.dtype)
@@ -187,16 +197,6 @@ class TorchBackend:
 
     def sqrt_of_positive(self, x: Array) -> Array:
         return x.clamp(min=0).sqrt()
-
-
-def _unit_first(terms: Terms) -> list[tuple[float, Array]]:
-    """The terms with one of weight 1 in front, if there is one: its multiplication is saved."""
-    ordered = list(terms)
-    for i, (weight, _) in enumerate(ordered):
-        if weight == 1.0:
-            ordered.insert(0, ordered.pop(i))
-            break
-    return ordered
 
 
 def _draw(

@@ -83,7 +83,8 @@ class DDIMScheduler(VpScheduler):
 
     def _target(self, t: int, times: np.ndarray, i: int) -> Level:
         if self.compat == "paper":
-            before = int(times[i + 1]) if 0 <= i < len(times) - 1 else -1
+            earlier = times[times < t]
+            before = int(earlier[0]) if earlier.size else -1
         else:
             before = t - self._train_steps // self._sampled
         return vp_level(float(before), self._abar(before) if before >= 0 else self._final_abar)
@@ -99,22 +100,18 @@ class DDIMScheduler(VpScheduler):
         return bool(key and key[1])
 
     def _off_schedule(self, value: float) -> int:
-        """Any training step will do: a stage for it is appended to the ones of the run."""
+        """Any training step will do; its position is counted down from -1."""
         if not 0 <= value < len(self._table) or value != int(value):
             raise ValueError(
                 f"timestep={value!r} must be an integer in 0..{len(self._table) - 1}."
             )
-        t = int(value)
-        self._stages = (
-            *self.stages,
-            Stage(
-                float(t), self._here(t), self._target(t, np.array(self._times), len(self.stages))
-            ),
-        )
-        position = len(self._stages) - 1
-        if self._positions is not None:
-            self._positions[value] = position
-        return position
+        return -1 - int(value)
+
+    def _stage(self, i: int) -> Stage:
+        if i >= 0:
+            return super()._stage(i)
+        t = -1 - i
+        return Stage(float(t), self._here(t), self._target(t, np.array(self._times), -1))
 
     def _get_variance(self, timestep: int, prev_timestep: int) -> float:
         """Posterior variance between two training steps; below 0 is the final level."""

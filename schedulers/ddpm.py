@@ -115,7 +115,9 @@ class DDPMScheduler(VpScheduler):
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         here, target = past[0].here, past[0].target
         # The very first training step adds no noise of its own: t = 0 is the end of the chain.
-        noise = self._std(here, target) if past[0].t > 0 else 0.0
+        # With a learned deviation at hand (the key) the noise comes scaled already.
+        std = 1.0 if key else self._std(here, target)
+        noise = std if past[0].t > 0 else 0.0
         return posterior_row(here, target, noise)
 
     def _std(self, here: Level, target: Level) -> float:
@@ -178,7 +180,13 @@ class DDPMScheduler(VpScheduler):
             self._require_timesteps("step")
             model_output, spread = self._split(model_output, timestep, sample)
         return self._advance(
-            model_output, timestep, sample, generator, spread=spread, return_dict=return_dict
+            model_output,
+            timestep,
+            sample,
+            generator,
+            spread=spread,
+            key=() if spread is None else ("learned",),
+            return_dict=return_dict,
         )
 
     def _split(self, model_output: Array, timestep: Any, sample: Array) -> tuple[Array, Array]:

@@ -90,6 +90,15 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
         sigmas = np.append(levels, final).astype(np.float32)
         self._install(times, sigmas, len(times), device)
 
+    def _check_visited(self) -> None:
+        super()._check_visited()
+        if self.config.get("use_flow_sigmas") and max(self._rhos) >= 1.0:
+            curve = next(name for name in _CURVES if self.config.get(name))
+            raise ValueError(
+                f"use_flow_sigmas=True cannot be combined with {curve}=True: the curve reaches "
+                f"sigma={max(self._rhos):.3g}, and a flow ends at 1."
+            )
+
     def _curved(self) -> bool:
         """Whether one of the sigma curves, which come before the flow, is chosen."""
         return any(self.config.get(name) for name in _CURVES[:-1])

@@ -26,8 +26,8 @@ def refuse_integer(timestep: Any, name: str) -> None:
     Raises:
         ValueError: The timestep is an integer.
     """
-    kind = str(getattr(timestep, "dtype", ""))
-    if isinstance(timestep, int) or kind.endswith(("int32", "int64")):
+    dtype = getattr(timestep, "dtype", None)
+    if isinstance(timestep, int) or (dtype is not None and "int" in str(dtype)):
         raise ValueError(
             f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
             "not its index."

@@ -149,7 +149,7 @@ class KarrasVeScheduler(Scheduler):
         noise = backend.randn(sample, backend.float32, generator)
         if std == 0.0:
             return sample, sigma_hat
-        dtype = backend.compute_dtype(sample)
+        dtype = backend.compute_dtype(sample.dtype)
         raised = backend.combine([(1.0, sample), (std, noise)], sample, dtype)
         return backend.cast(raised, sample.dtype), sigma_hat
 
@@ -186,7 +186,7 @@ class KarrasVeScheduler(Scheduler):
         """
         sigma_hat, sigma_prev = self._check_call(model_output, sample_hat, sigma_hat, sigma_prev)
         backend = backend_of(sample_hat, "sample_hat")
-        dtype = backend.compute_dtype(sample_hat)
+        dtype = backend.compute_dtype(sample_hat.dtype)
         out = sample_hat.dtype
         x0 = backend.combine([(1.0, sample_hat), (sigma_hat, model_output)], sample_hat, dtype)
         slope = backend.combine([(-1.0, model_output)], sample_hat, dtype)
@@ -227,7 +227,7 @@ class KarrasVeScheduler(Scheduler):
             raise ValueError("sigma_prev=0 must be above 0: a step to 0 is not corrected.")
         self._check_pair(sample_prev, sample_hat, backend_of(sample_hat, "sample_hat"))
         backend = backend_of(sample_hat, "sample_hat")
-        dtype = backend.compute_dtype(sample_hat)
+        dtype = backend.compute_dtype(sample_hat.dtype)
         half = 0.5 * (sigma_prev - sigma_hat)
         x0 = backend.combine([(1.0, sample_prev), (sigma_prev, model_output)], sample_hat, dtype)
         prev = backend.combine(

@@ -69,23 +69,32 @@ class Reference:
         return f"{self.authors} ({self.year}). {self.title}{where}. {self.note}".strip()
 
 
+#: Where a term of a plan finds its array: in this call, then three for each older evaluation.
+SAMPLE, OUTPUT, DATA, NOISE, OLDER = range(5)
+Term = tuple[float, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything a step multiplies with, prepared on the host.
+    """Everything a step multiplies, prepared on the host; terms of weight 0 are left out.
 
     Attributes:
-        x0: Weights of (sample, output, noise) in the data prediction.
-        now: Weights of (sample, output, data prediction) in the next sample.
-        older: (lag, on x, on x0, on eps) of earlier evaluations.
-        noise: Weight of fresh noise in the next sample.
-        eps: Weights of (sample, output, data prediction) in the noise prediction that is kept.
+        x0: The data prediction, out of sample, output and noise.
+        prev: The next sample, out of everything at hand.
+        eps: The noise prediction that is kept, out of sample, output and data prediction.
+        draws: Whether fresh noise is needed.
     """
 
-    x0: tuple[float, float, float]
-    now: tuple[float, float, float]
-    older: tuple[tuple[int, float, float, float], ...]
-    noise: float
-    eps: tuple[float, float, float]
+    x0: tuple[Term, ...]
+    prev: tuple[Term, ...]
+    eps: tuple[Term, ...]
+    draws: bool
+
+
+def _terms(*weights: float) -> tuple[Term, ...]:
+    """Weights with their positions, one of weight 1 in front: its multiplication is saved."""
+    terms = [(weight, source) for source, weight in enumerate(weights) if weight != 0.0]
+    return tuple(sorted(terms, key=lambda term: term[0] != 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +154,8 @@ class Scheduler(ConfigMixin):
         self._begin_index: int | None = None
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._device_tables: dict[Any, tuple[Array, Array]] = {}
+        #: Whether the data prediction is clipped or thresholded.
+        self._alters = bool(self.config.get("thresholding") or self.config.get("clip_sample"))
         self._check_format(tensor_format)
         self.tensor_format = tensor_format
 
@@ -331,10 +342,6 @@ class Scheduler(ConfigMixin):
             return 1.0 / here.sigma, -here.alpha / here.sigma
         return prediction.inverse(self._reading(self.stages[i], self._default_key()), here)
 
-    def _alters_x0(self) -> bool:
-        """Whether the data prediction is clipped or thresholded."""
-        return bool(self.config.get("thresholding") or self.config.get("clip_sample"))
-
     def _alter_x0(self, x0: Array) -> Array:
         backend = backend_of(x0, "model_output")
         config = self.config
@@ -355,32 +362,30 @@ class Scheduler(ConfigMixin):
         return 0.0
 
     def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
-        stage = past[0]
+        """Fold what the row does with x, x0 and eps into weights on the arrays at hand."""
+        stage, here = past[0], past[0].here
         read, row = self._reading(stage, key), self._row(i, past, key)
         wx, w0, we = (weights[0] if weights else 0.0 for weights in (row.x, row.x0, row.eps))
-        here = stage.here
-        if self._alters_x0() and self._rederives_eps(key):
+        if self._alters and self._rederives_eps(key):
             eps = (1.0 / here.sigma, 0.0, -here.alpha / here.sigma)
-            now = (wx + we * eps[0], 0.0, w0 + we * eps[2])
-        elif self._alters_x0():
-            eps = (read.eps_x, read.eps_out, 0.0)
-            now = (wx + we * eps[0], we * eps[1], w0)
         else:
             eps = (read.eps_x, read.eps_out, 0.0)
-            now = (
-                wx + w0 * read.x0_x + we * read.eps_x,
-                w0 * read.x0_out + we * read.eps_out,
-                0.0,
-            )
-        older = []
-        for lag in range(1, len(past)):
-            on_x, on_x0, on_eps = (
-                part[lag] if lag < len(part) else 0.0 for part in (row.x, row.x0, row.eps)
-            )
-            if on_x or on_x0 or on_eps:
-                older.append((lag, on_x, on_x0, on_eps))
-        x0 = (read.x0_x, read.x0_out, self._x0_noise(stage, key))
-        return Plan(x0, now, tuple(older), row.noise, eps)
+        if self._alters:
+            now = (wx + we * eps[0], we * eps[1], w0 + we * eps[2])
+        else:
+            now = (wx + w0 * read.x0_x + we * eps[0], w0 * read.x0_out + we * eps[1], 0.0)
+        older = [
+            part[lag] if lag < len(part) else 0.0
+            for lag in range(1, len(past))
+            for part in (row.x, row.x0, row.eps)
+        ]
+        x0_noise = self._x0_noise(stage, key)
+        return Plan(
+            x0=_terms(read.x0_x, read.x0_out, 0.0, x0_noise),
+            prev=_terms(*now, row.noise, *older),
+            eps=_terms(*eps),
+            draws=row.noise != 0.0 or x0_noise != 0.0,
+        )
 
     # --- positions ----------------------------------------------------------------------------
 
@@ -474,18 +479,23 @@ class Scheduler(ConfigMixin):
     def _current_stage(self, timestep: Any, key: StepKey) -> tuple[int, Plan, Stage]:
         """Position, plan and stage of the present call."""
         i = self._locate(timestep)
-        stages = self.stages
-        if not 0 <= i < len(stages):
-            raise ValueError(
-                f"timestep={timestep!r}: all {len(stages)} calls of this run were made; call "
-                "set_timesteps to start another."
-            )
+        stage = self._stage(i)
         plan_key = (i, len(self._memory), key)
         plan = self._plans.get(plan_key)
         if plan is None:
-            past = (stages[i], *(evaluation.stage for evaluation in self._memory))
+            past = (stage, *(evaluation.stage for evaluation in self._memory))
             plan = self._plans[plan_key] = self._plan(i, past, key)
-        return i, plan, stages[i]
+        return i, plan, stage
+
+    def _stage(self, i: int) -> Stage:
+        """The stage at a position."""
+        stages = self._stages or self.stages
+        if not 0 <= i < len(stages):
+            raise ValueError(
+                f"timestep: all {len(stages)} calls of this run were made; call set_timesteps to "
+                "start another."
+            )
+        return stages[i]
 
     def _advance(
         self,
@@ -513,85 +523,48 @@ class Scheduler(ConfigMixin):
         if self.num_inference_steps is None:
             self._require_timesteps("step")
         backend = backend_of(sample, "sample")
-        self._check_pair(model_output, sample, backend)
+        wide = self._check_pair(model_output, sample, backend)
         i, plan, stage = self._current_stage(timestep, key)
-        wide = backend.promote(sample, model_output)
-        result = model_output.dtype if self._follows_model_dtype else wide
-        dtype = backend.compute_dtype(sample if sample.dtype == wide else model_output)
+        dtype = backend.compute_dtype(wide)
+        memory = self._memory
 
-        terms: list[tuple[float, Array]] = []
-        x0_terms: list[tuple[float, Array]] = []
-        if plan.noise != 0.0 or plan.x0[2] != 0.0:
+        arrays = [sample, model_output, None, None]
+        if plan.draws:
             if noise is None:
                 drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
                 noise = backend.randn(sample, drawn, generator)
-            if spread is None:
-                terms.append((plan.noise, noise))
-            else:
-                terms.append((1.0, noise * spread))
-            if plan.x0[2] != 0.0:
-                x0_terms.append((plan.x0[2], noise))
-        on_x, on_out, _ = plan.x0
-        if on_x != 0.0:
-            x0_terms.append((on_x, sample))
-        if on_out != 0.0:
-            x0_terms.append((on_out, model_output))
-        x0 = backend.combine(x0_terms, sample, dtype)
-        if self._alters_x0():
+            arrays[NOISE] = noise if spread is None else noise * spread
+        x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
+        if self._alters:
             x0 = self._alter_x0(x0)
-
-        on_x, on_out, on_x0 = plan.now
-        if on_x0 != 0.0:
-            terms.insert(0, (on_x0, x0))
-        if on_out != 0.0:
-            terms.insert(0, (on_out, model_output))
-        if on_x != 0.0:
-            terms.insert(0, (on_x, sample))
-        for lag, old_x, old_x0, old_eps in plan.older:
-            evaluation = self._memory[lag - 1]
-            if old_x != 0.0:
-                terms.insert(0, (old_x, evaluation.x))
-            if old_x0 != 0.0:
-                terms.append((old_x0, evaluation.x0))
-            if old_eps != 0.0:
-                terms.append((old_eps, evaluation.eps))
-        prev_sample = backend.combine(terms, sample, dtype)
-
-        if self._memory.maxlen:
-            self._remember(stage, plan, sample, model_output, x0, backend, dtype)
+        arrays[DATA] = x0
+        for older in memory:
+            arrays += (older.x, older.x0, older.eps)
+        prev_sample = backend.combine(
+            [(w, arrays[source]) for w, source in plan.prev], sample, dtype
+        )
+        if memory.maxlen:
+            eps = None
+            if "eps" in self._keeps:
+                eps = backend.combine(
+                    [(w, arrays[source]) for w, source in plan.eps], sample, dtype
+                )
+            memory.appendleft(
+                Evaluation(
+                    stage,
+                    sample if "x" in self._keeps else None,
+                    x0 if "x0" in self._keeps else None,
+                    eps,
+                )
+            )
         self._step_index = None if self._stateless else i + 1
-        prev_sample = backend.cast(prev_sample, result)
-        x0 = backend.cast(x0, result)
+        result = model_output.dtype if self._follows_model_dtype else wide
+        if dtype != result:
+            prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
 
-    def _remember(
-        self,
-        stage: Stage,
-        plan: Plan,
-        sample: Array,
-        model_output: Array,
-        x0: Array,
-        backend: Any,
-        dtype: Any,
-    ) -> None:
-        """Keep what later rows look at; nothing of it aliases the model's buffers."""
-        eps = None
-        if "eps" in self._keeps:
-            arrays = (sample, model_output, x0)
-            eps = backend.combine(
-                [(w, a) for w, a in zip(plan.eps, arrays, strict=True) if w != 0.0], sample, dtype
-            )
-        self._memory.appendleft(
-            Evaluation(
-                stage,
-                sample if "x" in self._keeps else None,
-                x0 if "x0" in self._keeps else None,
-                eps,
-            )
-        )
-
-    def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> None:
-        """Refuse arrays that do not belong together."""
+    def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> Any:
+        """Refuse arrays that do not belong together; the wider of their dtypes."""
         if type(model_output) is not type(sample) and (
             backend_of(model_output, "model_output") is not backend
         ):
@@ -604,11 +577,13 @@ class Scheduler(ConfigMixin):
                 f"model_output has shape {tuple(model_output.shape)}, but sample has shape "
                 f"{tuple(sample.shape)}; they must be equal."
             )
-        if not (backend.is_floating(sample) and backend.is_floating(model_output)):
+        wide = backend.promote(sample, model_output)
+        if not backend.is_floating(wide):
             raise TypeError(
                 f"sample ({sample.dtype}) and model_output ({model_output.dtype}) must hold "
                 "floating point numbers."
             )
+        return wide
 
     def predict_x0(self, model_output: Array, timestep: Any, sample: Array) -> Array:
         """The clean sample that ``step`` would predict, without taking the step.
@@ -626,17 +601,15 @@ class Scheduler(ConfigMixin):
         """
         self._require_timesteps("predict_x0")
         backend = backend_of(sample, "sample")
-        self._check_pair(model_output, sample, backend)
+        wide = self._check_pair(model_output, sample, backend)
         before = self._step_index
         _, plan, _ = self._current_stage(timestep, self._default_key())
         self._step_index = before
-        wide = backend.promote(sample, model_output)
-        dtype = backend.compute_dtype(sample if sample.dtype == wide else model_output)
         arrays = (sample, model_output)
         x0 = backend.combine(
-            [(w, a) for w, a in zip(plan.x0, arrays, strict=False) if w != 0.0], sample, dtype
+            [(w, arrays[source]) for w, source in plan.x0], sample, backend.compute_dtype(wide)
         )
-        if self._alters_x0():
+        if self._alters:
             x0 = self._alter_x0(x0)
         return backend.cast(x0, wide)
 
