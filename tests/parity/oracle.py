@@ -1,0 +1,67 @@
+"""The two oracles: diffusers' scheduler classes and k-diffusion's sampler functions.
+
+Classes are imported one by one, because `import diffusers` as a whole pulls in every pipeline.
+"""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import torch
+
+SchedulerLike: TypeAlias = Any  # ours or theirs: that both answer the same calls is the test
+
+DIFFUSERS = {
+    "DDPMScheduler": "scheduling_ddpm",
+    "DDIMScheduler": "scheduling_ddim",
+    "EulerDiscreteScheduler": "scheduling_euler_discrete",
+    "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
+    "HeunDiscreteScheduler": "scheduling_heun_discrete",
+    "LMSDiscreteScheduler": "scheduling_lms_discrete",
+    "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
+    "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
+}
+
+
+@cache
+def diffusers_class(name: str) -> type[SchedulerLike]:
+    """The class of this name in diffusers."""
+    module = importlib.import_module(f"diffusers.schedulers.{DIFFUSERS[name]}")
+    cls: type[SchedulerLike] = getattr(module, name)
+    return cls
+
+
+def diffusers_scheduler(name: str, **config: object) -> SchedulerLike:
+    """An object of diffusers' class, made without its deprecation warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return diffusers_class(name)(**config)
+
+
+def append_dims(x: torch.Tensor, target: int) -> torch.Tensor:
+    """The only helper that k-diffusion's samplers take from their package."""
+    return x.reshape(x.shape + (1,) * (target - x.ndim))
+
+
+@cache
+def k_diffusion() -> ModuleType:
+    """k-diffusion's `sampling` module, without the training package around it."""
+    found = importlib.util.find_spec("k_diffusion")
+    assert found is not None and found.submodule_search_locations
+    path = Path(found.submodule_search_locations[0]) / "sampling.py"
+    package = ModuleType("k_diffusion_oracle")
+    package.__path__ = []
+    utils = ModuleType("k_diffusion_oracle.utils")
+    vars(utils)["append_dims"] = append_dims
+    vars(package)["utils"] = utils
+    spec = importlib.util.spec_from_file_location("k_diffusion_oracle.sampling", path)
+    assert spec is not None and spec.loader is not None
+    sampling = importlib.util.module_from_spec(spec)
+    sys.modules.update({m.__name__: m for m in (package, utils, sampling)})
+    spec.loader.exec_module(sampling)
+    return sampling

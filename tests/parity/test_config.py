@@ -1,0 +1,133 @@
+"""Configurations travel: ours -> file -> theirs and back, and between classes without loss."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.parity.harness import SCHEDULERS
+from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
+
+PAIRS = [
+    (a, b) for a in DIFFUSERS for b in DIFFUSERS if a != b and "KarrasVeScheduler" not in (a, b)
+]
+OURS_ONLY = {"compat", "tensor_format", "_diffusers_version"}
+
+
+def changed(name: str) -> dict[str, object]:
+    """A configuration that differs from the defaults."""
+    if name == "KarrasVeScheduler":
+        return {"sigma_max": 80.0, "s_churn": 10.0}
+    config: dict[str, object] = {
+        "num_train_timesteps": 500,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "trained_betas": None,
+    }
+    if name == "DPMSolverMultistepScheduler":
+        config |= {"solver_order": 3, "use_karras_sigmas": True, "lambda_min_clipped": -5.1}
+    return config
+
+
+def plain(config: object) -> dict[str, object]:
+    """The entries that both libraries know, as JSON sees them."""
+    assert isinstance(config, dict)
+    entries = {key: value for key, value in dict(config).items() if key not in OURS_ONLY}
+    entries.pop("_class_name", None)
+    entries.pop("_use_default_values", None)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in entries.items()}
+
+
+@pytest.mark.parametrize("name", DIFFUSERS)
+def test_defaults_equal_theirs(name: str) -> None:
+    assert plain(SCHEDULERS[name]().config) == plain(diffusers_scheduler(name).config)
+
+
+@pytest.mark.parametrize("name", DIFFUSERS)
+def test_they_read_what_we_save(name: str, tmp_path: Path) -> None:
+    ours = SCHEDULERS[name](**changed(name))
+    ours.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "scheduler_config.json").read_text())["_class_name"] == name
+    theirs = diffusers_class(name).from_pretrained(tmp_path)
+    assert plain(theirs.config) == plain(ours.config)
+
+
+@pytest.mark.parametrize("name", DIFFUSERS)
+def test_we_read_what_they_save(name: str, tmp_path: Path) -> None:
+    theirs = diffusers_scheduler(name, **changed(name))
+    theirs.save_pretrained(tmp_path)
+    ours = SCHEDULERS[name].from_pretrained(tmp_path)
+    assert plain(ours.config) == plain(theirs.config)
+    sub = tmp_path / "pipeline"
+    theirs.save_pretrained(sub / "scheduler")
+    again = SCHEDULERS[name].from_pretrained(sub, subfolder="scheduler")
+    assert plain(again.config) == plain(theirs.config)
+
+
+@pytest.mark.parametrize("name", DIFFUSERS)
+def test_files_are_equal_but_for_what_is_ours(name: str, tmp_path: Path) -> None:
+    ours, theirs = SCHEDULERS[name](**changed(name)), diffusers_scheduler(name, **changed(name))
+    ours.save_config(tmp_path / "ours")
+    theirs.save_config(tmp_path / "theirs")
+    texts = [(tmp_path / who / "scheduler_config.json").read_text() for who in ("ours", "theirs")]
+    a, b = (json.loads(text) for text in texts)
+    assert {k: v for k, v in a.items() if k not in OURS_ONLY} == {
+        k: v for k, v in b.items() if k not in OURS_ONLY
+    }
+    assert list(a) == sorted(a)
+    assert texts[0].endswith("}\n")
+
+
+@pytest.mark.parametrize("name", DIFFUSERS)
+def test_from_config_either_way(name: str) -> None:
+    ours, theirs = SCHEDULERS[name](**changed(name)), diffusers_scheduler(name, **changed(name))
+    assert plain(SCHEDULERS[name].from_config(theirs.config).config) == plain(theirs.config)
+    assert plain(diffusers_class(name).from_config(dict(ours.config)).config) == plain(ours.config)
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+def test_a_to_b_to_a(a: str, b: str) -> None:
+    """What B does not know survives the visit; what was never set takes each class's own default."""
+
+    def tour(classes: dict[str, type[SchedulerLike]]) -> list[dict[str, object]]:
+        start = classes[a].from_config(changed(a))
+        visit = classes[b].from_config(start.config)
+        back = classes[a].from_config(visit.config)
+        return [plain(s.config) for s in (start, visit, back)]
+
+    ours = tour({name: SCHEDULERS[name] for name in (a, b)})
+    theirs = tour({name: diffusers_class(name) for name in (a, b)})
+    assert ours == theirs
+    assert {key: ours[2][key] for key in ours[0]} == ours[0]
+
+
+def test_unused_arguments_come_back() -> None:
+    ours, left = SCHEDULERS["DDIMScheduler"].from_config(
+        {"beta_end": 0.03}, return_unused_kwargs=True, steps_offset=1, no_such_parameter=3
+    )
+    assert ours.config.steps_offset == 1
+    assert left == {"no_such_parameter": 3}
+
+
+def test_siblings_in_compatibles() -> None:
+    for name in DIFFUSERS:
+        if name == "KarrasVeScheduler":
+            continue
+        found = {cls.__name__ for cls in SCHEDULERS[name]().compatibles}
+        assert found <= {cls.__name__ for cls in diffusers_scheduler(name).compatibles}
+        assert set(DIFFUSERS) - {"KarrasVeScheduler"} <= found
+
+
+def test_trained_betas_and_minus_infinity_survive_json(tmp_path: Path) -> None:
+    betas = torch.linspace(0.01, 0.3, 8).numpy()
+    ours = SCHEDULERS["DPMSolverMultistepScheduler"](num_train_timesteps=8, trained_betas=betas)
+    ours.save_pretrained(tmp_path)
+    for cls in (
+        SCHEDULERS["DPMSolverMultistepScheduler"],
+        diffusers_class("DPMSolverMultistepScheduler"),
+    ):
+        again = cls.from_pretrained(tmp_path)
+        assert again.config.lambda_min_clipped == -float("inf")
+        assert torch.equal(torch.as_tensor(again.betas), torch.as_tensor(ours.betas))

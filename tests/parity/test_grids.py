@@ -1,0 +1,202 @@
+"""Where the steps go: timesteps, sigmas and initial scale equal diffusers', N from 1 to 200."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.parity.harness import SCHEDULERS, Case, accepts, assert_same_grid
+from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
+
+EVERY = range(1, 201)
+DENSE = [*range(1, 27), 30, 37, 50, 64, 99, 100, 125, 150, 199, 200]
+SPACINGS = ("linspace", "leading", "trailing")
+BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+GRIDDED = [name for name in DIFFUSERS if name != "KarrasVeScheduler"]
+SIGMA_OPTIONS = [
+    (name, option)
+    for name in GRIDDED
+    for option in (
+        "use_karras_sigmas",
+        "use_exponential_sigmas",
+        "use_beta_sigmas",
+        "use_lu_lambdas",
+        "use_flow_sigmas",
+    )
+    if accepts(diffusers_class(name), option)
+]
+
+
+def pair(name: str, **config: object) -> tuple[SchedulerLike, SchedulerLike]:
+    return SCHEDULERS[name](**config), diffusers_scheduler(name, **config)
+
+
+@pytest.mark.parametrize("betas", BETAS)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("name", GRIDDED)
+def test_every_number_of_steps(name: str, spacing: str, betas: str) -> None:
+    for offset in (0, 1):
+        ours, theirs = pair(
+            name, timestep_spacing=spacing, steps_offset=offset, beta_schedule=betas
+        )
+        for steps in EVERY:
+            # leading with an offset can ask for time T when N = 1; both then leave the table
+            ours.set_timesteps(steps)
+            theirs.set_timesteps(steps)
+            assert_same_grid(ours, theirs, f"{steps} steps, offset {offset}")
+
+
+@pytest.mark.parametrize("betas", BETAS)
+@pytest.mark.parametrize(("name", "option"), SIGMA_OPTIONS)
+def test_sigma_options(name: str, option: str, betas: str) -> None:
+    counts = DENSE if option != "use_beta_sigmas" else DENSE[::4]
+    spacings = SPACINGS if betas == "scaled_linear" else SPACINGS[:1]
+    for spacing in spacings:
+        ours, theirs = pair(name, timestep_spacing=spacing, beta_schedule=betas, **{option: True})
+        for steps in counts:
+            ours.set_timesteps(steps)
+            theirs.set_timesteps(steps)
+            assert_same_grid(ours, theirs, f"{steps} steps, {spacing}")
+
+
+@pytest.mark.parametrize("name", GRIDDED)
+def test_before_set_timesteps(name: str) -> None:
+    ours, theirs = pair(name)
+    assert_same_grid(ours, theirs)
+    assert len(ours) == len(theirs) == 1000
+
+
+@pytest.mark.parametrize("train", [10, 100, 250, 1000, 4000])
+@pytest.mark.parametrize("name", GRIDDED)
+def test_other_training_lengths(name: str, train: int) -> None:
+    for spacing in SPACINGS:
+        ours, theirs = pair(name, num_train_timesteps=train, timestep_spacing=spacing)
+        for steps in (1, 2, 3, 7, 9):
+            ours.set_timesteps(steps)
+            theirs.set_timesteps(steps)
+            assert_same_grid(ours, theirs, f"{steps} of {train}, {spacing}")
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize(
+    "name", [n for n in GRIDDED if accepts(diffusers_class(n), "rescale_betas_zero_snr")]
+)
+def test_zero_terminal_snr(name: str, spacing: str) -> None:
+    ours, theirs = pair(name, rescale_betas_zero_snr=True, timestep_spacing=spacing)
+    for steps in DENSE:
+        ours.set_timesteps(steps)
+        theirs.set_timesteps(steps)
+        assert_same_grid(ours, theirs, f"{steps} steps")
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("interpolation", ["linear", "log_linear"])
+def test_euler_kinds(kind: str, prediction: str, interpolation: str) -> None:
+    for final, karras in itertools.product(("zero", "sigma_min"), (False, True)):
+        ours, theirs = pair(
+            "EulerDiscreteScheduler",
+            timestep_type=kind,
+            prediction_type=prediction,
+            interpolation_type=interpolation,
+            final_sigmas_type=final,
+            use_karras_sigmas=karras,
+        )
+        assert_same_grid(ours, theirs)
+        for steps in DENSE[::3]:
+            ours.set_timesteps(steps)
+            theirs.set_timesteps(steps)
+            assert_same_grid(ours, theirs, f"{steps} steps, {final}, karras {karras}")
+
+
+@pytest.mark.parametrize(
+    "option", ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]
+)
+def test_euler_sigma_limits(option: str) -> None:
+    for limits in (
+        {"sigma_min": 0.1},
+        {"sigma_max": 20.0},
+        {"sigma_min": 0.002, "sigma_max": 80.0},
+    ):
+        ours, theirs = pair("EulerDiscreteScheduler", **{option: True}, **limits)
+        for steps in (1, 2, 10, 31):
+            ours.set_timesteps(steps)
+            theirs.set_timesteps(steps)
+            assert_same_grid(ours, theirs, f"{steps} steps, {limits}")
+
+
+@pytest.mark.parametrize("clip", [-float("inf"), -5.1, -3.0])
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("final", ["zero", "sigma_min"])
+def test_dpm_lambda_clip(spacing: str, clip: float, final: str) -> None:
+    ours, theirs = pair(
+        "DPMSolverMultistepScheduler",
+        timestep_spacing=spacing,
+        lambda_min_clipped=clip,
+        final_sigmas_type=final,
+        beta_schedule="squaredcos_cap_v2",
+    )
+    for steps in DENSE:
+        ours.set_timesteps(steps)
+        theirs.set_timesteps(steps)
+        assert_same_grid(ours, theirs, f"{steps} steps")
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_dpm_flow_shift(shift: float) -> None:
+    ours, theirs = pair("DPMSolverMultistepScheduler", use_flow_sigmas=True, flow_shift=shift)
+    for steps in EVERY:
+        ours.set_timesteps(steps)
+        theirs.set_timesteps(steps)
+        assert_same_grid(ours, theirs, f"{steps} steps")
+
+
+def test_dpm_dynamic_shift() -> None:
+    config = {"use_flow_sigmas": True, "use_dynamic_shifting": True}
+    for mu in (0.0, 0.5, 1.15):
+        case = Case(
+            "DPMSolverMultistepScheduler", config, grid={"num_inference_steps": 9, "mu": mu}
+        )
+        assert_same_grid(case.ours(), case.theirs(), f"mu {mu}")
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("DDPMScheduler", {"timesteps": [999, 700, 350, 20, 0]}),
+        ("EulerDiscreteScheduler", {"timesteps": [999, 700, 350, 20, 0]}),
+        ("EulerDiscreteScheduler", {"timesteps": [850.5, 333.25, 2.0]}),
+        ("EulerDiscreteScheduler", {"sigmas": [14.615, 6.475, 3.861, 1.0, 0.152, 0.0]}),
+        ("EulerDiscreteScheduler", {"sigmas": [80.0, 1.0, 0.02, 0.001]}),
+        ("HeunDiscreteScheduler", {"timesteps": [999, 700, 350, 20, 0]}),
+        ("DPMSolverMultistepScheduler", {"timesteps": [999, 700, 350, 20, 0]}),
+        ("DPMSolverMultistepScheduler", {"timesteps": [999, 850, 736, 645, 545, 455, 343, 24]}),
+    ],
+)
+def test_custom_grids(name: str, grid: dict[str, object]) -> None:
+    case = Case(name, grid=grid)
+    assert_same_grid(case.ours(), case.theirs())
+
+
+@pytest.mark.parametrize("name", GRIDDED)
+def test_training_table(name: str) -> None:
+    trained = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]
+    tables = [{"beta_schedule": betas} for betas in BETAS]
+    tables += [{"trained_betas": trained, "num_train_timesteps": 8}, {"beta_end": 0.3}]
+    if name == "DDPMScheduler":
+        tables += [{"beta_schedule": "sigmoid"}, {"beta_schedule": "laplace"}]
+    if name == "HeunDiscreteScheduler":
+        tables += [{"beta_schedule": "exp"}]
+    if accepts(diffusers_class(name), "rescale_betas_zero_snr"):
+        tables += [{"rescale_betas_zero_snr": True, **table} for table in tables[:4]]
+    for table in tables:
+        ours, theirs = pair(name, **table)
+        for attribute in ("betas", "alphas", "alphas_cumprod"):
+            expected = getattr(theirs, attribute)
+            found = getattr(ours, attribute)
+            assert found.dtype == expected.dtype
+            # torch's exp and square root in float32 are not always the nearest number: a few ulps
+            if table.get("beta_schedule") == "sigmoid" or "rescale_betas_zero_snr" in table:
+                torch.testing.assert_close(found, expected, rtol=1e-6, atol=3e-7)
+            else:
+                assert found.tolist() == expected.tolist(), f"{attribute} of {table}"

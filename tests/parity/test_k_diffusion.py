@@ -1,0 +1,115 @@
+"""k-diffusion's sampler functions, on the same sigmas and noise: equal to 1e-4 at every step."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.parity.harness import SCHEDULERS, unit_noise
+from tests.parity.oracle import SchedulerLike, k_diffusion
+
+TOLERANCE = 1e-4  # relative to the largest value; k-diffusion works in float32 throughout
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def denoise(x: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
+    """A smooth denoiser, of the sample in k-diffusion's frame, x = x0 + sigma * noise."""
+    sigma = float(torch.as_tensor(sigma).reshape(-1)[0])
+    return 0.8 * torch.tanh(x / (1 + sigma)) + 0.1 * torch.sin(x / (1 + sigma) + 1)
+
+
+def reference(name: str, sigmas: torch.Tensor, seed: int, **extra: object) -> list[torch.Tensor]:
+    """The sample before each step and at the end, as k-diffusion computes them."""
+    seen: list[torch.Tensor] = []
+    generator = torch.Generator().manual_seed(seed)
+    if name in ("sample_euler_ancestral", "sample_dpmpp_2m_sde"):
+        extra["noise_sampler"] = lambda *_: unit_noise_from(generator)
+    sampler: Callable[..., torch.Tensor] = getattr(k_diffusion(), name)
+    x = unit_noise() * sigmas[0]
+    last = sampler(
+        denoise, x, sigmas, callback=lambda info: seen.append(info["x"]), disable=True, **extra
+    )
+    return [*seen, last]
+
+
+def unit_noise_from(generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(unit_noise().shape, generator=generator)
+
+
+def ours_in_their_frame(
+    scheduler: SchedulerLike, sigmas: torch.Tensor, seed: int, **step: object
+) -> list[torch.Tensor]:
+    """Our run, each sample brought to x0 + sigma * noise; one entry per step (not per call)."""
+    variance_preserving = float(scheduler.init_noise_sigma) == 1.0
+    shown = torch.as_tensor(scheduler.sigmas)
+
+    def scale(sigma: torch.Tensor) -> torch.Tensor:
+        return (1 + sigma**2).sqrt() if variance_preserving else torch.ones(())
+
+    x = unit_noise() * sigmas[0]
+    seen = []
+    for index, t in enumerate(scheduler.timesteps):
+        here, there = shown[index], shown[index + 1]
+        if index % scheduler.order == 0:
+            seen.append(x)
+        inner = x / scale(here)
+        # the second call of a two-call step is made at the level where the first one landed:
+        # the doubled grid says so itself
+        output = (x - denoise(x, here)) / here
+        scheduler.scale_model_input(inner, t)
+        x = scheduler.step(output, t, inner, **step).prev_sample * scale(there)
+    return [*seen, x]
+
+
+@pytest.mark.parametrize(
+    "option", [{}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}]
+)
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize(
+    ("function", "name", "config", "extra"),
+    [
+        ("sample_euler", "EulerDiscreteScheduler", {}, {}),
+        ("sample_euler_ancestral", "EulerAncestralDiscreteScheduler", {}, {}),
+        ("sample_heun", "HeunDiscreteScheduler", {}, {}),
+        *(("sample_lms", "LMSDiscreteScheduler", {}, {"order": order}) for order in (1, 2, 3, 4)),
+        ("sample_dpmpp_2m", "DPMSolverMultistepScheduler", {"lower_order_final": False}, {}),
+        *(
+            (
+                "sample_dpmpp_2m_sde",
+                "DPMSolverMultistepScheduler",
+                {
+                    "algorithm_type": "sde-dpmsolver++",
+                    "solver_type": kind,
+                    "lower_order_final": False,
+                },
+                {"solver_type": kind},
+            )
+            for kind in ("midpoint", "heun")
+        ),
+    ],
+)
+def test_every_step(
+    function: str,
+    name: str,
+    config: dict[str, object],
+    extra: dict[str, object],
+    steps: int,
+    option: dict[str, bool],
+) -> None:
+    if name == "EulerAncestralDiscreteScheduler":
+        option = {}
+    scheduler = SCHEDULERS[name](**BETAS, **config, **option)
+    scheduler.set_timesteps(steps)
+    table = torch.as_tensor(scheduler.sigmas)
+    sigmas = torch.cat([table[:1], table[1::2]]) if scheduler.order == 2 else table
+    arguments: dict[str, object] = {}
+    if "ancestral" in function or "sde" in function:
+        arguments["generator"] = torch.Generator().manual_seed(9)
+    if "order" in extra:
+        arguments["order"] = extra["order"]
+    found = ours_in_their_frame(scheduler, sigmas, 9, **arguments)
+    expected = reference(function, sigmas, 9, **extra)
+    assert len(found) == len(expected) == steps + 1
+    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+        worst = float((a - b).abs().max() / b.abs().max().clamp(min=1))
+        assert worst <= TOLERANCE, f"after {index} steps"
