@@ -1,0 +1,193 @@
+"""One way to walk every scheduler, whatever its call form, and a way to vary its settings.
+
+Nothing here knows a class by name: settings come from the parameter descriptions, and a setting
+that a class refuses (ValueError) is not a setting.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from schedulers import SCHEDULERS
+
+Array: TypeAlias = Any
+SchedulerLike: TypeAlias = Any
+#: The model: position of the call, the sample as the scheduler holds it -> data prediction.
+Model: TypeAlias = Callable[[int, Array], Array]
+
+NAMES = tuple(SCHEDULERS)
+SHAPE = (2, 3, 2, 2)
+STEPS = 6
+
+
+def make(name: str, steps: int = STEPS, /, **config: object) -> SchedulerLike:
+    """A scheduler with its grid set."""
+    scheduler = SCHEDULERS[name](**config)
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def split(
+    name: str, settings: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Settings of the constructor, settings of `step`."""
+    calls = {p.name: p.call for p in SCHEDULERS[name].parameters()}
+    init = {key: value for key, value in settings.items() if calls.get(key, "init") == "init"}
+    return init, {key: value for key, value in settings.items() if key not in init}
+
+
+def possible(name: str, settings: Mapping[str, object]) -> bool:
+    """Whether the class accepts these settings, up to and including the first call."""
+    init, step = split(name, settings)
+    try:
+        scheduler = make(name, STEPS, **init)
+        _ = [scheduler.row(i) for i in range(len(scheduler.stages))]
+        next(
+            walk(
+                scheduler, lambda _, x: 0 * x, noise(), generator=np.random.default_rng(0), **step
+            )
+        )
+    except ValueError:
+        return False
+    return True
+
+
+def choices(name: str, call: str = "init") -> dict[str, list[object]]:
+    """Every value of every switch and choice that is not the default."""
+    found: dict[str, list[object]] = {}
+    for p in SCHEDULERS[name].parameters():
+        if p.call != call or p.name == "compat":
+            continue
+        values = list(p.choices) if p.kind == "choice" else [True, False]
+        if p.kind in ("choice", "bool"):
+            found[p.name] = [value for value in values if value != p.default]
+        elif p.name == "solver_order":
+            found[p.name] = [1, 3]
+    return found
+
+
+def singles(name: str, call: str = "init") -> Iterator[dict[str, object]]:
+    """The defaults, then one setting changed at a time."""
+    yield {}
+    for key, values in choices(name, call).items():
+        for value in values:
+            yield {key: value}
+
+
+def settings_of(name: str, **always: object) -> list[dict[str, object]]:
+    """The defaults, every single change and every pair of changes that the class accepts."""
+    table = choices(name)
+    single = [{key: value} for key, values in table.items() for value in values]
+    pairs = [
+        {a: x, b: y}
+        for a, b in itertools.combinations(table, 2)
+        for x in table[a]
+        for y in table[b]
+    ]
+    found = [{**always, **change} for change in ({}, *single, *pairs)]
+    return [settings for settings in found if possible(name, settings)]
+
+
+def noise(seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: str = "float64") -> np.ndarray:
+    """Unit noise."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def torch_noise(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
+    """The same unit noise as a float64 tensor."""
+    return torch.from_numpy(noise(seed, shape))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One model call: what the model was shown, and what came of it."""
+
+    index: int
+    shown: Array
+    x0: Array
+    after: Array
+    pred: Array
+
+
+def model_output(scheduler: SchedulerLike, index: int, x: Array, x0: Array) -> Array:
+    """What a model that predicts `x0` returns to this scheduler."""
+    on_x, on_x0 = scheduler.output_weights(index)
+    output = on_x * x + on_x0 * x0
+    if str(scheduler.config.get("variance_type")).startswith("learned"):
+        halves = (output, abs(output) * 0.0 + 0.5)
+        return torch.cat(halves, dim=1) if torch.is_tensor(x) else np.concatenate(halves, axis=1)
+    return output
+
+
+def walk(
+    scheduler: SchedulerLike,
+    model: Model,
+    x: Array,
+    start: int = 0,
+    generator: object = None,
+    stop: int | None = None,
+    resume: bool = False,
+    scribble: bool = False,
+    **step: object,
+) -> Iterator[Moment]:
+    """Run the calls from `start` up to `stop`; yields one moment a model call.
+
+    With `resume` the scheduler is taken as it is, in the middle of its run. With `scribble` the
+    memory of every model output is overwritten after its step, as a compiled model does.
+    """
+    if scheduler.call_form == "karras_ve":
+        yield from _walk_karras_ve(scheduler, model, x, start, generator, stop, scribble)
+        return
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        step["generator"] = generator
+    if not resume and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)
+    for index in range(start, len(scheduler.stages) if stop is None else stop):
+        t = scheduler.timesteps[index]
+        scheduler.scale_model_input(x, t)
+        x0 = model(index, x)
+        output = model_output(scheduler, index, x, x0)
+        out = scheduler.step(output, t, x, **step)
+        if scribble:
+            output[...] = 1e3
+        yield Moment(index, x, x0, out.prev_sample, out.pred_original_sample)
+        x = out.prev_sample
+
+
+def _walk_karras_ve(
+    scheduler: SchedulerLike,
+    model: Model,
+    x: Array,
+    start: int,
+    generator: object,
+    stop: int | None,
+    scribble: bool,
+) -> Iterator[Moment]:
+    """Predict and correct, two calls a step but for the last one; starts and stops at a step."""
+    levels = [*(float(scheduler.schedule[int(t)]) for t in scheduler.timesteps), 0.0]
+    steps = list(itertools.pairwise(levels))
+    for number, (sigma, target) in enumerate(steps):
+        index = 2 * number
+        if index < start or (stop is not None and index >= stop):
+            continue
+        hat, sigma_hat = scheduler.add_noise_to_input(x, sigma, generator)
+        x0 = model(index, hat)
+        output = (x0 - hat) / sigma_hat
+        out = scheduler.step(output, sigma_hat, target, hat)
+        if scribble:
+            output[...] = 1e3
+        yield Moment(index, hat, x0, out.prev_sample, out.pred_original_sample)
+        if target != 0.0:
+            shown = out.prev_sample
+            x0 = model(index + 1, shown)
+            output = (x0 - shown) / target
+            out = scheduler.step_correct(output, sigma_hat, target, hat, shown, out.derivative)
+            if scribble:
+                output[...] = 1e3
+            yield Moment(index + 1, shown, x0, out.prev_sample, out.pred_original_sample)
+        x = out.prev_sample

@@ -1,0 +1,51 @@
+"""Law 10, in a running interpreter: what `import schedulers` pulls in, and what it can do without.
+
+`tests/unit/test_imports.py` walks the same law in the source.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "scipy", "gradio", "diffusers", "huggingface_hub", "matplotlib")
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_pulls_in_nothing_heavy() -> None:
+    code = f"import sys, schedulers; print([m for m in {HEAVY} if m in sys.modules])"
+    assert run(code) == "[]"
+
+
+def test_numpy_runs_without_torch_and_scipy() -> None:
+    """As on a machine where neither is installed."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "scipy"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from schedulers import SCHEDULERS
+for name, cls in SCHEDULERS.items():
+    s = cls(tensor_format="np")
+    s.set_timesteps(5)
+    x = np.ones((2, 3))
+    if s.call_form == "karras_ve":
+        x, sigma = s.add_noise_to_input(x, 2.0)
+        s.step(x, sigma, 1.0, x)
+        continue
+    for t in s.timesteps:
+        x = s.step(s.scale_model_input(x, t), t, x).prev_sample
+    assert np.isfinite(x).all()
+print("done")
+"""
+    assert run(code) == "done"

@@ -1,0 +1,113 @@
+"""Law 3: on Gaussian data, whose path is known in closed form, the observed order is the declared.
+
+Grids are refined so that the first and the last nonzero level stay where they are; the step into
+sigma = 0 is left out, because there every method ends at its last data prediction. What counts is
+the largest error along the path: at a single level errors of opposite sign may cancel.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from schedulers.levels import Level
+from tests.laws.driver import SchedulerLike, make, walk
+
+MEAN, SPREAD = 0.3, 0.7
+START = np.array([[[[-1.3, 0.4, 1.1, 0.2]]]])
+
+
+def closed_form(x: np.ndarray, a: Level, b: Level) -> np.ndarray:
+    """The probability-flow path of N(MEAN, SPREAD^2) from level a to level b."""
+    ratio = math.hypot(b.alpha * SPREAD, b.sigma) / math.hypot(a.alpha * SPREAD, a.sigma)
+    path: np.ndarray = b.alpha * MEAN + ratio * (x - a.alpha * MEAN)
+    return path
+
+
+def posterior_mean(x: np.ndarray, level: Level) -> np.ndarray:
+    """E[x0 | x] of the same data."""
+    gain = level.alpha * SPREAD**2 / ((level.alpha * SPREAD) ** 2 + level.sigma**2)
+    mean: np.ndarray = MEAN + gain * (x - level.alpha * MEAN)
+    return mean
+
+
+def path_error(scheduler: SchedulerLike, **step: object) -> float:
+    """Largest error at any level before sigma = 0, relative to the standard deviation there."""
+    stages = scheduler.stages
+    x = START * stages[0].here.scale
+    moments = walk(scheduler, lambda i, shown: posterior_mean(shown, stages[i].here), x, **step)
+    worst = 0.0
+    for moment in moments:
+        target = stages[moment.index].target
+        whole_step = scheduler.order == 1 or moment.index % 2 == 1
+        if whole_step and target.sigma > 0:
+            exact = closed_form(x, stages[0].here, target)
+            spread = math.hypot(target.alpha * SPREAD, target.sigma)
+            worst = max(worst, float(np.abs(moment.after - exact).max()) / spread)
+    return worst
+
+
+def slope(name: str, counts: tuple[int, ...], config: dict[str, object], **step: object) -> float:
+    """Least-squares slope of log error over log step size."""
+    errors = [path_error(make(name, n, **config), **step) for n in counts]
+    sizes = [-math.log(n) for n in counts]
+    return float(np.polyfit(sizes, np.log(errors), 1)[0])
+
+
+def exponential(**more: object) -> dict[str, object]:
+    """A smooth grid, even in log sigma."""
+    return {"use_exponential_sigmas": True, "compat": "paper", **more}
+
+
+SOLVERS = [
+    ("DDIMScheduler", {"clip_sample": False, "compat": "paper"}, {}, 1),
+    ("EulerDiscreteScheduler", exponential(), {}, 1),
+    ("HeunDiscreteScheduler", exponential(), {}, 2),
+    *(("LMSDiscreteScheduler", exponential(), {"order": order}, order) for order in (1, 2, 3, 4)),
+    ("DPMSolverMultistepScheduler", exponential(solver_order=1), {}, 1),
+    *(
+        (
+            "DPMSolverMultistepScheduler",
+            exponential(solver_order=2, solver_type=kind, lower_order_final=False),
+            {},
+            2,
+        )
+        for kind in ("midpoint", "heun")
+    ),
+    *(
+        (
+            "DPMSolverMultistepScheduler",
+            exponential(
+                solver_order=order,
+                algorithm_type="dpmsolver",
+                final_sigmas_type="sigma_min",
+                lower_order_final=False,
+            ),
+            {},
+            order,
+        )
+        for order in (1, 2)
+    ),
+    (
+        "DPMSolverMultistepScheduler",
+        exponential(solver_order=3, lower_order_final=False),
+        {},
+        3,
+    ),
+    ("KarrasVeScheduler", {"s_churn": 0.0, "compat": "paper"}, {}, 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "step", "order"),
+    SOLVERS,
+    ids=[f"{s[0]}-{s[3]}-{i}" for i, s in enumerate(SOLVERS)],
+)
+def test_observed_order(
+    name: str, config: dict[str, object], step: dict[str, object], order: int
+) -> None:
+    # DDIM lives on the integer times: counts that divide the training length
+    # and the first steps of a multistep method, of lower order, fade slowly at order 4
+    counts = (50, 100, 200, 500) if name == "DDIMScheduler" else (40, 57, 80, 113, 160)
+    counts = (160, 226, 320) if order == 4 else counts
+    assert slope(name, counts, config, **step) == pytest.approx(order, abs=0.3)

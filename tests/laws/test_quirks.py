@@ -1,0 +1,129 @@
+"""Named quirks: where diffusers leaves the mathematics, shown both ways.
+
+`compat="diffusers"` (the default) reproduces the images, `compat="paper"` the mathematics.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from schedulers import SCHEDULERS
+from tests.laws.driver import make, noise, walk
+from tests.laws.test_order import exponential, slope
+
+THIRD = exponential(solver_order=3, lower_order_final=False)
+COUNTS = (40, 57, 80, 113, 160)
+
+
+def miss(name: str, start: int, **config: object) -> float:
+    """By how much a point mass is missed, at worst, in a run from `start`."""
+    scheduler = make(name, 20, **config)
+    x0, eps = np.tanh(noise(1)), noise(2)
+    here = scheduler.stages[start].here
+    found = []
+    for moment in walk(scheduler, lambda *_: x0, here.alpha * x0 + here.sigma * eps, start):
+        target = scheduler.stages[moment.index].target
+        found.append(np.abs(moment.after - target.alpha * x0 - target.sigma * eps).max())
+    return float(max(found))
+
+
+def test_lms_started_midway() -> None:
+    assert miss("LMSDiscreteScheduler", 10) > 0.2
+    assert miss("LMSDiscreteScheduler", 10, compat="paper") < 1e-9
+
+
+@pytest.mark.parametrize(("spacing", "steps"), [("linspace", 10), ("trailing", 30)])
+def test_ddim_steps_off_its_grid(spacing: str, steps: int) -> None:
+    def gap(compat: str) -> float:
+        stages = make("DDIMScheduler", steps, timestep_spacing=spacing, compat=compat).stages
+        return max(
+            abs(a.target.sigma - b.here.sigma) for a, b in zip(stages, stages[1:], strict=False)
+        )
+
+    assert gap("diffusers") > 1e-3
+    assert gap("paper") < 1e-12
+
+
+def test_third_order_of_dpm_solver() -> None:
+    name = "DPMSolverMultistepScheduler"
+    assert slope(name, COUNTS, {**THIRD, "compat": "diffusers"}) == pytest.approx(2, abs=0.35)
+    assert slope(name, COUNTS, THIRD) == pytest.approx(3, abs=0.3)
+
+
+def test_third_order_sde_does_not_vanish_with_the_step() -> None:
+    def last_weight(compat: str) -> float:
+        """Weight on the third prediction over the step size, in the middle of a fine grid."""
+        scheduler = make(
+            "DPMSolverMultistepScheduler", 200, solver_order=3, algorithm_type="sde-dpmsolver++",
+            use_exponential_sigmas=True, compat=compat,
+        )  # fmt: skip
+        stage, row = scheduler.stages[100], scheduler.row(100)
+        return abs(row.x0[2]) / (stage.target.lam - stage.here.lam)
+
+    assert last_weight("diffusers") > 3 * last_weight("paper")
+
+
+def test_plain_sde_dpmsolver_adds_too_much() -> None:
+    scheduler = make(
+        "DPMSolverMultistepScheduler",
+        algorithm_type="sde-dpmsolver",
+        solver_order=1,
+        final_sigmas_type="sigma_min",
+    )
+    for i, stage in enumerate(scheduler.stages):
+        row = scheduler.row(i)
+        h = stage.target.lam - stage.here.lam
+        if stage.target.sigma == 0 or h == 0:
+            continue
+        on_eps = row.x[0] * stage.here.sigma + sum(row.eps)
+        found = (on_eps**2 + row.noise**2) / stage.target.sigma**2
+        assert found == pytest.approx(1 + 2 * math.expm1(h) ** 2, rel=1e-9)
+
+
+def test_karras_ve_schedule_is_squared() -> None:
+    quirk, paper = make("KarrasVeScheduler"), make("KarrasVeScheduler", compat="paper")
+    assert max(float(s) for s in quirk.schedule) == pytest.approx(1e4)
+    assert max(float(s) for s in paper.schedule) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"])
+def test_half_in_half_out(name: str) -> None:
+    scheduler = make(name, tensor_format="np")
+    x = noise(1).astype(np.float16)
+    shown = scheduler.scale_model_input(x, scheduler.timesteps[0])
+    out = scheduler.step(shown, scheduler.timesteps[0], x)
+    assert out.pred_original_sample.dtype == np.float16
+
+
+def test_third_order_with_plain_sde_is_refused_or_right() -> None:
+    config = {
+        "algorithm_type": "sde-dpmsolver",
+        "solver_order": 3,
+        "final_sigmas_type": "sigma_min",
+    }
+    try:
+        scheduler = SCHEDULERS["DPMSolverMultistepScheduler"](**config)
+        scheduler.set_timesteps(6)
+    except ValueError as error:
+        assert "solver_order" in str(error)
+        return
+    assert all(math.isfinite(w) for i in range(6) for w in scheduler.row(i).eps)
+
+
+@pytest.mark.parametrize(
+    "curve", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"]
+)
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("algorithm", ["dpmsolver", "dpmsolver++", "sde-dpmsolver++"])
+def test_a_step_of_no_length_is_the_identity(algorithm: str, order: int, curve: str) -> None:
+    """Curves that end at sigma_min, then final_sigmas_type="sigma_min": NaN upstream."""
+    scheduler = make(
+        "DPMSolverMultistepScheduler", algorithm_type=algorithm, solver_order=order, final_sigmas_type="sigma_min",
+        lower_order_final=False, **{curve: True},
+    )  # fmt: skip
+    top = noise(1)
+    run = walk(scheduler, lambda i, x: np.tanh(noise(i)), top, generator=np.random.default_rng(1))
+    *_, last = run
+    assert np.isfinite(last.after).all()
+    assert np.abs(last.after - last.shown).max() <= 1e-6

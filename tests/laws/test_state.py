@@ -1,0 +1,175 @@
+"""State has one owner: copies, interleaved runs, callers' arrays and global noise are left alone."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from tests.laws.driver import (
+    NAMES,
+    STEPS,
+    Moment,
+    SchedulerLike,
+    make,
+    noise,
+    settings_of,
+    torch_noise,
+    walk,
+)
+
+
+def tanh(index: int, x: torch.Tensor) -> torch.Tensor:
+    """A model that predicts something smooth."""
+    del index
+    return torch.tanh(x)
+
+
+def run(name: str, settings: dict[str, object], seed: int = 3) -> list[torch.Tensor]:
+    """Every sample of a seeded run."""
+    scheduler = make(name, **settings)
+    top = torch_noise(1) * scheduler.stages[0].here.scale
+    generator = torch.Generator().manual_seed(seed)
+    return [m.after for m in walk(scheduler, tanh, top, generator=generator)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_run(name: str) -> None:
+    for settings in settings_of(name)[:12]:
+        first, again = run(name, settings), run(name, settings)
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), settings
+
+
+def by_pickle(scheduler: SchedulerLike) -> SchedulerLike:
+    return pickle.loads(pickle.dumps(scheduler))
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, by_pickle])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_made_mid_run_continues_identically(
+    name: str, clone: Callable[[SchedulerLike], SchedulerLike]
+) -> None:
+    for settings in settings_of(name)[:40]:
+        expected = run(name, settings)
+        scheduler = make(name, **settings)
+        half = len(scheduler.stages) // 2 // 2 * 2
+        generator = torch.Generator().manual_seed(3)
+        top = torch_noise(1) * scheduler.stages[0].here.scale
+        *_, last = walk(scheduler, tanh, top, generator=generator, stop=half)
+        copied = clone(scheduler)
+        # the original goes elsewhere first: the copy must not notice
+        drift = walk(scheduler, tanh, -last.after, half, torch.Generator(), resume=True)
+        next(drift), next(drift)
+        moments = walk(copied, tanh, last.after, half, generator, resume=True)
+        for a, moment in zip(expected[half:], moments, strict=True):
+            assert torch.equal(a, moment.after), f"{settings}, call {moment.index}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interleaved_runs_do_not_touch(name: str) -> None:
+    for settings in settings_of(name)[:12]:
+        alone = [run(name, settings, seed) for seed in (3, 4)]
+        iterators = []
+        for seed in (3, 4):
+            scheduler = make(name, **settings)
+            top = torch_noise(1) * scheduler.stages[0].here.scale
+            generator = torch.Generator().manual_seed(seed)
+            iterators.append(walk(scheduler, tanh, top, generator=generator))
+        for index, pair in enumerate(zip(*iterators, strict=True)):
+            for expected, moment in zip(alone, pair, strict=True):
+                assert torch.equal(expected[index], moment.after), settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_set_timesteps_starts_afresh(name: str) -> None:
+    """Also in the middle of a run, and with another number of steps in between."""
+    scheduler = make(name)
+    expected = run(name, {})
+    top = torch_noise(1) * scheduler.stages[0].here.scale
+    partial = walk(scheduler, tanh, top, generator=torch.Generator())
+    next(partial), next(partial)
+    scheduler.set_timesteps(STEPS + 3)
+    scheduler.set_timesteps(STEPS)
+    generator = torch.Generator().manual_seed(3)
+    again = walk(scheduler, tanh, top, generator=generator)
+    assert all(torch.equal(a, m.after) for a, m in zip(expected, again, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_step_never_changes_its_inputs(name: str) -> None:
+    for settings in settings_of(name)[:60]:
+        scheduler = make(name, **settings)
+        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def model(
+            i: int, x: torch.Tensor, kept: list[tuple[torch.Tensor, torch.Tensor]] = kept
+        ) -> torch.Tensor:
+            out = torch.tanh(x)
+            kept.extend([(x, x.clone()), (out, out.clone())])
+            return out
+
+        top = torch_noise(1) * scheduler.stages[0].here.scale
+        list(walk(scheduler, model, top, generator=torch.Generator().manual_seed(1)))
+        assert all(torch.equal(now, before) for now, before in kept), settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reused_output_buffer_changes_nothing(name: str) -> None:
+    """Compiled models write every output into the same memory."""
+    for settings in settings_of(name)[:60]:
+        expected = run(name, settings)
+        scheduler = make(name, **settings)
+        top = torch_noise(1) * scheduler.stages[0].here.scale
+        generator = torch.Generator().manual_seed(3)
+        moments = walk(scheduler, tanh, top, generator=generator, scribble=True)
+        for a, moment in zip(expected, moments, strict=True):
+            assert torch.equal(a, moment.after), settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_global_noise_is_left_alone(name: str) -> None:
+    """With a generator nothing else is drawn; without noise in the rows, nothing at all."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[union-attr,index]
+    run(name, {})
+    scheduler = make(name)
+    if not any(scheduler.row(i).noise for i in range(len(scheduler.stages))) and (
+        scheduler.call_form == "step"
+    ):
+        list(walk(scheduler, tanh, torch_noise(1)))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_list_of_generators_makes_samples_independent_of_the_batch(name: str) -> None:
+    scheduler = make(name)
+    top = torch_noise(1) * scheduler.stages[0].here.scale
+
+    def last(x: torch.Tensor, seeds: tuple[int, ...]) -> torch.Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        *_, moment = walk(make(name), tanh, x, generator=generators)
+        assert isinstance(moment, Moment)
+        after: torch.Tensor = moment.after
+        return after
+
+    both = last(top, (5, 6))
+    assert torch.equal(both[:1], last(top[:1], (5,)))
+    assert torch.equal(both[1:], last(top[1:], (6,)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_objects_share_nothing(name: str) -> None:
+    a, b = make(name), make(name)
+    b.set_timesteps(3)
+    assert len(a.timesteps) != len(b.timesteps)
+    for t in a.timesteps[:1]:
+        a.scale_model_input(torch_noise(1), t)
+    shared = {
+        id(value) for value in vars(a).values() if isinstance(value, (list, dict, np.ndarray))
+    } & {id(value) for value in vars(b).values()}
+    assert not shared
+    assert noise(1).flags.writeable

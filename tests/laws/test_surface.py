@@ -1,0 +1,241 @@
+"""Laws 6, 8, 9 and the schema: what can be read off every class of the registry."""
+
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from schedulers import NAMES as KNOWN_NAMES
+from schedulers import SCHEDULERS, from_name
+from tests.laws.driver import NAMES, make, noise, settings_of, singles, split, walk
+
+GROUPS = {"scheduler", "noise schedule", "spacing", "stochasticity", "prediction"}
+UPSTREAM_HAS_KWARGS = {
+    "from_config",
+    "from_pretrained",
+    "load_config",
+    "push_to_hub",
+    "save_pretrained",
+    "save_config",
+    "register_to_config",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_round_trip_through_json(name: str) -> None:
+    for settings in settings_of(name)[:80]:
+        scheduler = SCHEDULERS[name](**settings)
+        text = json.dumps(json.loads(scheduler.to_json_string()))
+        again = SCHEDULERS[name].from_config(json.loads(text))
+        for key, value in settings.items():
+            assert again.config[key] == value
+        again.set_timesteps(5)
+        scheduler.set_timesteps(5)
+        assert again.timesteps.tolist() == scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_config_is_the_live_one(name: str, tmp_path: object) -> None:
+    scheduler = SCHEDULERS[name](compat="paper")
+    scheduler.save_pretrained(str(tmp_path))
+    again = SCHEDULERS[name].from_pretrained(str(tmp_path))
+    assert again.config.compat == "paper"
+    assert dict(again.config) == {
+        k: v for k, v in scheduler.config.items() if k != "_use_default_values"
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_is_frozen(name: str) -> None:
+    config = SCHEDULERS[name]().config
+    key = next(k for k in config if not k.startswith("_"))
+    for change in (
+        lambda: config.__setitem__(key, 1),
+        lambda: setattr(config, key, 1),
+        lambda: config.update({key: 1}),
+        lambda: config.pop(key),
+    ):
+        with pytest.raises(Exception):  # noqa: B017  (the kind is upstream's choice)
+            change()
+    del config["_use_default_values"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_variable_keywords_in_public_signatures(name: str) -> None:
+    for method, function in inspect.getmembers(SCHEDULERS[name], callable):
+        if method.startswith("_") or method in UPSTREAM_HAS_KWARGS:
+            continue
+        kinds = {p.kind for p in inspect.signature(function).parameters.values()}
+        assert inspect.Parameter.VAR_KEYWORD not in kinds, method
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_method_is_documented(name: str) -> None:
+    cls = SCHEDULERS[name]
+    assert inspect.getdoc(cls)
+    for method, function in inspect.getmembers(cls, inspect.isroutine):
+        if not method.startswith("_"):
+            assert inspect.getdoc(function), method
+            assert "TODO" not in (inspect.getdoc(function) or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reference(name: str) -> None:
+    reference = SCHEDULERS[name].reference
+    assert SCHEDULERS[name].title
+    assert reference.title and reference.authors and 2015 < reference.year < 2100
+    assert reference.authors.split()[0] in str(reference)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_describe_the_signature(name: str) -> None:
+    parameters = SCHEDULERS[name].parameters()
+    signature = inspect.signature(SCHEDULERS[name].__init__).parameters
+    described = [p.name for p in parameters if p.call == "init"]
+    technical = {"self", "tensor_format"}
+    assert described == [key for key in signature if key not in technical]
+    for p in parameters:
+        assert p.text.endswith(".") and p.group in GROUPS, p.name
+        if p.default is not None:
+            assert p.check(p.default) == p.default
+        if p.kind in ("float", "int") and p.slider_low is not None:
+            assert p.slider_high is not None and p.slider_low < p.slider_high
+            for end in (p.slider_low, p.slider_high):
+                p.check(int(end) if p.kind == "int" else end)
+            if p.log:
+                assert p.slider_low > 0
+        if p.kind == "choice":
+            assert p.choices
+            assert p.default in p.choices or (p.optional and p.default is None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_frames(name: str) -> None:
+    """Every call returns the next sample and the data prediction; predict_x0 agrees with it."""
+    for settings in settings_of(name)[:60]:
+        scheduler = make(name, **settings)
+        top = noise(1) * scheduler.stages[0].here.scale
+        run = walk(
+            scheduler, lambda i, x: np.tanh(noise(i)), top, generator=np.random.default_rng(1)
+        )
+        for moment in run:
+            assert moment.after.shape == moment.pred.shape == top.shape
+            assert np.isfinite(moment.after).all() and np.isfinite(moment.pred).all()
+            if not settings.get("thresholding"):
+                scale = max(1.0, float(np.abs(moment.shown).max()))
+                assert np.abs(moment.pred - moment.x0).max() <= 1e-9 * scale, settings
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if SCHEDULERS[n].call_form == "step"])
+def test_predict_x0_agrees_with_step(name: str) -> None:
+    for settings in settings_of(name)[:60]:
+        if str(settings.get("variance_type", "")).startswith("learned"):
+            continue  # the model output is then twice as wide; test_learned_variance covers it
+        scheduler = make(name, **settings)
+        x = noise(1)
+        for i, t in enumerate(scheduler.timesteps):
+            scheduler.scale_model_input(x, t)
+            output = np.tanh(noise(50 + i))
+            before = scheduler.predict_x0(output, t, x)
+            again = scheduler.predict_x0(output, t, x)
+            given = {"generator": np.random.default_rng(1)} if scheduler.row(i).noise else {}
+            out = scheduler.step(output, t, x, **given)
+            assert np.array_equal(before, again)
+            assert np.array_equal(before, out.pred_original_sample), settings
+            x = out.prev_sample
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inert_settings_do_nothing(name: str) -> None:
+    """What the class calls inert under some settings changes no number of a run."""
+
+    def numbers(settings: dict[str, object]) -> list[np.ndarray]:
+        init, step = split(name, settings)
+        scheduler = make(name, tensor_format="np", **init)
+        top = noise(1) * scheduler.stages[0].here.scale
+        model = lambda i, x: 2 * np.tanh(noise(i))  # noqa: E731
+        run = walk(scheduler, model, top, generator=np.random.default_rng(1), **step)
+        return [moment.after for moment in run]
+
+    parameters = {p.name: p for p in SCHEDULERS[name].parameters()}
+    checked = 0
+    for settings in singles(name):
+        if settings not in [*settings_of(name)]:
+            continue
+        for inert in SCHEDULERS[name]().inert({**settings, "steps": 6}):
+            p = parameters[inert]
+            if p.kind == "numbers" or inert in settings:
+                continue
+            other: object = next((c for c in p.choices if c != p.default), None)
+            if p.kind == "bool":
+                other = not p.default
+            elif p.kind in ("float", "int"):
+                assert p.slider_low is not None and p.slider_high is not None
+                other = p.slider_high if p.default == p.slider_low else p.slider_low
+                other = int(other) if p.kind == "int" else other
+            if other is None:
+                continue
+            try:
+                changed = numbers({**settings, inert: other})
+            except ValueError:
+                continue  # refused together: nothing can be shown
+            for a, b in zip(numbers(settings), changed, strict=True):
+                assert np.array_equal(a, b), f"{inert} under {settings}"
+            checked += 1
+    assert checked or not SCHEDULERS[name]().inert({})
+
+
+@pytest.mark.parametrize("known", KNOWN_NAMES)
+def test_known_names(known: str) -> None:
+    cls, config = KNOWN_NAMES[known]
+    scheduler = from_name(
+        known, prediction_type="v_prediction", tensor_format="np", compat="paper"
+    )
+    assert type(scheduler).__name__ == cls
+    for key, value in config.items():
+        assert scheduler.config[key] == value
+    assert scheduler.config.prediction_type == "v_prediction"
+    scheduler.set_timesteps(5)
+    assert isinstance(scheduler.timesteps, np.ndarray)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_tell_the_grid(name: str) -> None:
+    for steps in (1, 2, 20):
+        scheduler = make(name, steps)
+        stages = scheduler.stages
+        expected = 2 * steps - 1 if scheduler.order == 2 else steps
+        assert len(stages) == expected
+        assert [s.t for s in stages] == [float(t) for t in scheduler.timesteps] or (
+            scheduler.call_form == "karras_ve"
+        )
+        for i, stage in enumerate(stages):
+            assert all(math.isfinite(v) for v in (stage.here.alpha, stage.here.sigma))
+            assert stage.here.sigma > 0
+            assert scheduler.effective_order(i) >= 1
+            row = scheduler.row(i)
+            for value in (*row.x, *row.x0, *row.eps, row.noise):
+                assert type(value) is float  # np.float64 would promote float32 arrays
+
+
+def test_learned_variance_interpolates() -> None:
+    """DDPM: the model's second half goes from the smaller to the larger fixed variance."""
+    x = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    spread = {}
+    for variance, value in (
+        ("learned_range", -1.0),
+        ("learned_range", 1.0),
+        ("fixed_small", 0.0),
+        ("fixed_large", 0.0),
+    ):
+        scheduler = make("DDPMScheduler", variance_type=variance, clip_sample=False)
+        output = torch.cat([x, x + value], dim=1) if variance == "learned_range" else x
+        out = scheduler.step(
+            output, scheduler.timesteps[2], x, generator=torch.Generator().manual_seed(1)
+        )
+        spread[variance, value] = out.prev_sample.abs().max().item()
+    assert spread["learned_range", -1.0] == pytest.approx(spread["fixed_small", 0.0], rel=1e-6)
+    assert spread["learned_range", 1.0] == pytest.approx(spread["fixed_large", 0.0], rel=1e-6)
