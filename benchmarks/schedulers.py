@@ -207,7 +207,7 @@ def geomean(values: Sequence[float]) -> float:
 
 def operations(device: str) -> bool:
     """Print the counts per step; whether every floor is kept within one operation."""
-    print("\nper step           dispatched ops    full-size (floor)   synchronisations")
+    print("\nper step           dispatched ops    full-size (floor)    values read")
     print("                    ours  diffusers   ours  diffusers      ours  diffusers")
     kept = True
     for row in ROWS:
