@@ -110,7 +110,7 @@ export class Detail {
     const noun = this.noun();
     setText(this.title, `What ${noun} ${i + 1} does`);
     this.#tellEquation(schedule.equations[i]);
-    const weight = schedule.equations[i]?.call_weight ?? schedule.contributions?.calls?.[i] ?? null;
+    const weight = schedule.equations[i]?.call_weight ?? null;
     this.levels.replaceChildren(...[
       ["t", fmt(columns.t[i], 4)],
       ["σ/α", `${fmt(columns.rho[i])} → ${fmt(columns.rho_next[i])}`],
@@ -157,11 +157,12 @@ export class Detail {
 
   drawFrames() {
     const { film, schedule } = this;
-    if (!film || !schedule || film.length !== schedule.nfe) return;
+    if (!film || !schedule) return;
     const c = palette(this.element);
     const i = Math.min(this.cursor, schedule.nfe - 1);
     const noun = this.noun();
     const columns = schedule.columns;
+    const frame = film.at(i, schedule.nfe);
     for (const which of ["prev", "x0"]) {
       const canvas = this.canvases[which];
       const side = canvas.parentElement.clientWidth;
@@ -177,11 +178,11 @@ export class Detail {
         const context = canvas.getContext("2d");
         context.setTransform(1, 0, 0, 1, 0, 0);
         context.clearRect(0, 0, size, size);
-        film.draw(context, which, i, this.sample, 0, 0, size, c, {});
+        film.draw(context, which, frame, this.sample, 0, 0, size, c, {});
       } else {
         canvas.classList.remove("ss-pixels");
         const context = fit(canvas, side, side);
-        film.draw(context, which, i, this.sample, 0, 0, side, c, { colour });
+        film.draw(context, which, frame, this.sample, 0, 0, side, c, { colour });
       }
       canvas.setAttribute("aria-label",
         which === "prev" ? `The sample after ${noun} ${i + 1}` : `The clean sample predicted at ${noun} ${i + 1}`);
@@ -216,8 +217,8 @@ export class Detail {
 
   #drawPicker() {
     const { film } = this;
-    if (!film || this.picker.hidden || film.length !== this.schedule?.nfe) return;
-    const i = this.cursor;
+    if (!film || !this.schedule || this.picker.hidden) return;
+    const i = film.at(this.cursor, this.schedule.nfe);
     [...this.picker.children].forEach((button, k) => {
       button.setAttribute("aria-selected", String(k === this.sample));
       const canvas = button.firstChild;

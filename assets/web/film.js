@@ -57,6 +57,13 @@ class Film {
     this.particles = payload.particles ?? null;
   }
 
+  // The frame that belongs to column i of count. While a drag changes the number of steps, the
+  // film on screen may be of another length than the schedule; it is stretched until its own comes.
+  at(i, count) {
+    if (count === this.length || count < 2) return Math.min(i, this.length - 1);
+    return Math.round((i / (count - 1)) * (this.length - 1));
+  }
+
   // Where a frame lies among those kept: the next kept one stands for its neighbours.
   place(frame) {
     if (!this.kept) return Math.min(frame, this.frames - 1);
@@ -258,9 +265,9 @@ class LineFilm extends Film {
   }
 
   // The whole row at once: density as shade, a few particles as paths through the columns.
-  drawRow(context, which, columns, centre, step, height, colours, rhos) {
+  drawRow(context, which, columns, count, centre, step, height, colours, rhos) {
     const y = (v) => height / 2 - (v / this.extent) * (height / 2 - 2);
-    if (which === "prev" && this.density) this.#shade(context, columns, centre, step, height, colours, rhos);
+    if (which === "prev" && this.density) this.#shade(context, columns, count, centre, step, height, colours, rhos);
     const paths = Math.min(32, this.count);
     context.lineWidth = 1;
     context.lineJoin = "round";
@@ -269,7 +276,7 @@ class LineFilm extends Film {
     for (let p = 0; p < paths; p += 1) {
       context.beginPath();
       columns.forEach((i, k) => {
-        const py = y(this[which][this.place(i) * this.count + p]);
+        const py = y(this[which][this.place(this.at(i, count)) * this.count + p]);
         if (k === 0) context.moveTo(centre(i), py);
         else context.lineTo(centre(i), py);
       });
@@ -279,11 +286,11 @@ class LineFilm extends Film {
   }
 
   // One pixel for each column and bin, enlarged smoothly: the density flows between the columns.
-  #shade(context, columns, centre, step, height, colours, rhos) {
+  #shade(context, columns, count, centre, step, height, colours, rhos) {
     const n = columns.length;
     const image = new ImageData(n, this.bins);
     columns.forEach((i, k) => {
-      const f = this.place(i) * this.bins;
+      const f = this.place(this.at(i, count)) * this.bins;
       let peak = 1e-6;
       for (let b = 0; b < this.bins; b += 1) peak = Math.max(peak, this.density[f + b]);
       const [red, green, blue] = ramp(rhos[i], colours.dark).match(/\d+/g).map(Number);

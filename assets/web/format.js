@@ -28,8 +28,7 @@ export function plain(value) {
 export function percent(value) {
   if (value === null || value === undefined) return "–";
   const share = value * 100;
-  const size = Math.abs(share);
-  const text = size >= 10 ? share.toFixed(0) : size >= 0.1 ? share.toFixed(1) : fmt(share, 1);
+  const text = Math.abs(share) >= 10 ? share.toFixed(0) : fmt(share, 2);
   return `${text.replace(/-/g, "−")} %`;
 }
 

@@ -20,6 +20,7 @@ import { Timeline } from "./timeline.js";
 
 const PHONE = window.matchMedia("(max-width: 860px)");
 const THEME_KEY = "sigmascope-theme";
+const SLOW = 300; // ms after which a run is said to be under way
 const ADDRESS_EVERY = 250; // ms: browsers limit how often the address may change
 const LOST = "The server did not answer. It may be restarting; change any setting to try again.";
 
@@ -30,7 +31,7 @@ class Explore {
     this.host = host;
     this.schema = boot.schema;
     this.view = { x: "step", y: "rho", bars: "spacing", log: {}, tall: false };
-    this.place = 0.6; // where the cursor stands in the run, kept when the length changes
+    this.place = 0.72; // where the cursor stands in the run, kept when the length changes
     this.cursor = 0;
     this.sample = 0;
     this.schedule = null;
@@ -240,13 +241,22 @@ class Explore {
     if (answer.live) {
       this.timeline.setNotice(null);
       this.films.send(meta.spec, meta);
+      this.busyTimer ??= setTimeout(() => {
+        this.chips.setExtra([{ id: "run", level: "info", text: "running" }]);
+      }, SLOW);
     } else {
       this.films.drop();
       this.#tooLarge(answer);
     }
   }
 
+  #idle() {
+    clearTimeout(this.busyTimer);
+    this.busyTimer = undefined;
+  }
+
   async gotFilm(answer, meta) {
+    this.#idle();
     if (!answer.ok) {
       this.#wrong(answer.errors || {});
       return;
@@ -276,8 +286,8 @@ class Explore {
     if (film.ms === null || film.ms === undefined) return [];
     const title = this.schema.devices.find((d) => d.id === film.device)?.title || film.device;
     return [{
-      id: "run", level: "info", text: `run ${milliseconds(film.ms)}`,
-      title: film.cached ? `Computed on ${title} before, and kept` : `Computed on ${title}`,
+      id: "run", level: "info", text: `run ${milliseconds(film.ms)} on ${title}`,
+      title: film.cached ? "Computed before, and kept" : "Time of the last run",
     }];
   }
 
@@ -339,6 +349,7 @@ class Explore {
   }
 
   lostFilm() {
+    this.#idle();
     this.timeline.setStale(true);
     this.timeline.setNotice(h("div", { class: "ss-notice-box" }, h("p", {}, h("b", {}, "No film came back.")),
       h("p", {}, "The schedule above is right; the run failed on the server. Change a setting, or try again."),

@@ -5,10 +5,11 @@ import { h, setText, uid } from "./dom.js";
 import { plural } from "./format.js";
 import { icon } from "./icons.js";
 
-const GROUPS = ["scheduler", "model", "noise schedule", "spacing", "stochasticity", "prediction"];
+const GROUPS = ["scheduler", "model", "solver", "noise schedule", "spacing", "stochasticity", "prediction"];
 const GROUP_TITLES = {
   scheduler: "Scheduler",
   model: "Model",
+  solver: "Solver",
   "noise schedule": "Noise schedule",
   spacing: "Spacing",
   stochasticity: "Stochasticity",
@@ -16,6 +17,8 @@ const GROUP_TITLES = {
 };
 // Settings of the noise schedule and the prediction belong to the model, so they stay when the
 // scheduler changes; the rest starts from the new class's defaults.
+// What the class calls its own parameters stands below the model, so that both pickers are in sight.
+const PLACES = { scheduler: "solver" };
 const CARRIED = ["noise schedule", "prediction"];
 
 function copy(value) {
@@ -179,7 +182,7 @@ export class Sidebar {
     for (const parameter of entry.parameters) {
       const { name, group, advanced, ...about } = parameter;
       place({ ...about, key: `config.${name}`, label: name },
-        this.groups[group] ? group : "scheduler", advanced);
+        PLACES[group] ?? (this.groups[group] ? group : "solver"), advanced);
     }
     for (const [key, text] of [
       ["timesteps", "Your own times, largest first; they replace the spacing."],

@@ -424,7 +424,7 @@ export class Timeline {
 
   barValues() {
     return this.view.bars === "weight"
-      ? this.schedule.contributions?.calls || []
+      ? this.schedule.equations.map((equation) => equation.call_weight)
       : this.schedule.columns.dlogrho;
   }
 
@@ -515,20 +515,20 @@ export class Timeline {
     const here = this.schedule.columns.rho;
     for (const which of ["prev", "x0"]) {
       const context = fit(this.canvases[which], this.width, rows[which]);
-      const same = film && film.length === this.count;
       const size = this.tile;
       const y = (rows[which] - size) / 2;
-      if (film && same && film.drawRow) {
+      if (film?.drawRow) {
         const all = Array.from({ length: this.count }, (_, i) => i);
         const shown = all.length > 300 ? all.filter((i) => i % Math.ceil(all.length / 300) === 0) : all;
         const step = this.columnWidth() * (this.count / shown.length);
-        film.drawRow(context, which, shown, (i) => this.centre(i), step, rows[which], c, after);
+        film.drawRow(context, which, shown, this.count, (i) => this.centre(i), step, rows[which], c, after);
         continue;
       }
       for (const { frame: i, centre } of list) {
         const x = this.centre(centre) - size / 2;
         if (x > this.width || x + size < 0) continue;
-        const ready = film && same && film.has(i);
+        const frame = film ? film.at(i, this.count) : 0;
+        const ready = film && film.has(frame);
         if (!ready || film.kind !== "image") {
           context.fillStyle = c.dark ? "rgb(255 255 255 / 0.05)" : "rgb(30 20 70 / 0.045)";
           context.beginPath();
@@ -540,7 +540,7 @@ export class Timeline {
         context.beginPath();
         context.roundRect(x, y, size, size, 4);
         context.clip();
-        film.draw(context, which, i, this.sample, x, y, size, c, {
+        film.draw(context, which, frame, this.sample, x, y, size, c, {
           colour: ramp(which === "prev" ? after[i] : here[i], c.dark),
         });
         context.restore();
@@ -608,19 +608,20 @@ export class Timeline {
   // is thinned out.
   #drawFrames(context) {
     const { film, colours: c } = this;
-    if (!film || film.length !== this.count || film.drawRow) return;
+    if (!film || film.drawRow) return;
+    const frame = film.at(this.cursor, this.count);
     const size = this.tile;
     for (const which of ["prev", "x0"]) {
       const x = clamp(this.centre(this.cursor), size / 2, this.width - size / 2) - size / 2;
       const y = this.tops[which] + (this.rows[which] - size) / 2;
-      if (film.has(this.cursor)) {
+      if (film.has(frame)) {
         context.save();
         context.beginPath();
         context.roundRect(x, y, size, size, 4);
         context.clip();
         context.fillStyle = c.card;
         context.fillRect(x, y, size, size);
-        film.draw(context, which, this.cursor, this.sample, x, y, size, c, {
+        film.draw(context, which, frame, this.sample, x, y, size, c, {
           colour: ramp(this.schedule.columns[which === "prev" ? "rho_next" : "rho"][this.cursor], c.dark),
         });
         context.restore();
@@ -638,9 +639,8 @@ export class Timeline {
     if (this.width <= scroller.clientWidth + 1) return;
     const x = this.centre(this.cursor);
     const pad = this.columnWidth() * 1.5;
-    if (x - pad < scroller.scrollLeft) scroller.scrollLeft = x - pad;
-    else if (x + pad > scroller.scrollLeft + scroller.clientWidth) {
-      scroller.scrollLeft = x + pad - scroller.clientWidth;
+    if (x - pad < scroller.scrollLeft || x + pad > scroller.scrollLeft + scroller.clientWidth) {
+      scroller.scrollLeft = x - scroller.clientWidth / 2;
     }
   }
 
@@ -779,7 +779,7 @@ export class Timeline {
   }
 
   #tell(i) {
-    const { columns, contributions, steps, nfe } = this.schedule;
+    const { columns, equations, steps, nfe } = this.schedule;
     const rows = [
       ["t", fmt(columns.t[i], 5)],
       ["σ/α", `${fmt(columns.rho[i], 4)} → ${fmt(columns.rho_next[i], 4)}`],
@@ -791,7 +791,7 @@ export class Timeline {
       ["logSNR", fmt(columns.logsnr[i], 4)],
       ["Δ log σ/α", fmt(columns.dlogrho[i], 3)],
       ["order", fmt(columns.order[i])],
-      ["weight", percent(contributions?.calls?.[i] ?? null)],
+      ["weight", percent(equations[i]?.call_weight ?? null)],
     ];
     this.tip.replaceChildren(
       h("strong", {}, steps === nfe ? `Step ${i + 1}` : `Call ${i + 1}`),
