@@ -3,8 +3,9 @@
 import itertools
 
 import pytest
+import torch
 
-from tests.parity.harness import SHAPE, Case, assert_same_run, unit_noise
+from tests.parity.harness import SHAPE, Case, assert_same_run, take_step, unit_noise
 from tests.parity.oracle import diffusers_class
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -314,3 +315,33 @@ def test_dpm_learned_variance_is_cut_off(algorithm: str, variance: str) -> None:
 )
 def test_dpm_options(case: Case) -> None:
     assert_same_run(case)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("DDPMScheduler", {"beta_schedule": "scaled_linear"}),
+        Case("DDIMScheduler", {"clip_sample": False}, step={"eta": 0.5}),
+        Case("EulerDiscreteScheduler", {"use_karras_sigmas": True}, step={"s_churn": 3.0}),
+        Case("EulerAncestralDiscreteScheduler"),
+        Case("DPMSolverMultistepScheduler"),
+        Case("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    ],
+    ids=ids,
+)
+def test_half_precision_draws_the_same_noise(case: Case, dtype: torch.dtype) -> None:
+    """Same generator, same draws, same type out; the digits are held to float64 in tests/laws."""
+    ours, theirs = case.ours(), case.theirs()
+    ulp = torch.finfo(dtype).eps
+    generators = (case.generators(), case.generators())
+    x = (unit_noise() * min(float(theirs.init_noise_sigma), 20.0)).to(dtype)
+    for index in range(len(theirs.timesteps)):
+        a = take_step(ours, index, x, case, generators[0])
+        b = take_step(theirs, index, x, case, generators[1])
+        assert a["prev_sample"].dtype == dtype
+        # theirs multiplies the output by sigma in half precision
+        largest = max(1.0, float(x.abs().max()), ours.stages[index].here.sigma)
+        off = float((a["prev_sample"] - b["prev_sample"]).abs().max())
+        assert off <= 4 * ulp * largest, f"call {index}"
+        x = b["prev_sample"]
