@@ -22,7 +22,7 @@ def main() -> None:
         theme=page.theme(),
         css_paths=page.CSS,
         head=page.head(),
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         max_file_size="1mb",

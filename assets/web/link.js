@@ -75,6 +75,14 @@ function foreign(search) {
   return [...new URLSearchParams(search)].filter(([name]) => name.startsWith("__"));
 }
 
+// Where the page is framed by a Space, the Space's own address follows.
+function spaceOrigin() {
+  if (window.parent === window) return null;
+  const origin = window.location.ancestorOrigins?.[0]
+    ?? (document.referrer ? new URL(document.referrer).origin : "");
+  return /^https:\/\/([a-z0-9-]+\.)*huggingface\.co$/.test(origin) ? origin : null;
+}
+
 export function sync(spec, view) {
   const kept = foreign(window.location.search)
     .map(([k, v]) => `${encodeURIComponent(k)}=${encodeURIComponent(v)}`);
@@ -86,7 +94,6 @@ export function sync(spec, view) {
   } catch {
     return; // Browsers limit how often the address may change; the next change catches up.
   }
-  if (window.parent !== window) {
-    window.parent.postMessage({ queryString: query, hash }, "https://huggingface.co");
-  }
+  const space = spaceOrigin();
+  if (space) window.parent.postMessage({ queryString: query, hash }, space);
 }

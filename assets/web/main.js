@@ -89,7 +89,8 @@ class Explore {
     this.main = h("main", { class: "ss-main" }, top, this.chips.element, this.banner,
       this.timeline.element, this.detail.element);
     this.shade = h("div", { class: "ss-shade", onclick: () => this.fold(true) });
-    this.root = h("div", { class: "ss-app" }, this.sidebar.element, this.shade, this.main);
+    const framed = window.parent !== window;
+    this.root = h("div", { class: framed ? "ss-app ss-framed" : "ss-app" }, this.sidebar.element, this.shade, this.main);
     // A press with the mouse leaves no focus behind, so that space plays and arrows step.
     this.root.addEventListener("click", (event) => {
       const pressed = event.target.closest("button, input[type=radio]");

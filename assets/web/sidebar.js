@@ -181,7 +181,9 @@ export class Sidebar {
     };
     for (const parameter of entry.parameters) {
       const { name, group, advanced, ...about } = parameter;
-      place({ ...about, key: `config.${name}`, label: name },
+      // A default that JSON cannot write is infinite: no limit, and none to be typed.
+      const optional = about.optional || about.default === null;
+      place({ ...about, optional, key: `config.${name}`, label: name },
         PLACES[group] ?? (this.groups[group] ? group : "solver"), advanced);
     }
     for (const [key, text] of [

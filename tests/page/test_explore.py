@@ -264,6 +264,17 @@ def test_an_error_far_from_any_control_is_still_said(page: Page, address: str) -
     assert page.evaluate(COLOURS, "canvas[data-row=chart]") > 20
 
 
+def test_a_limit_without_end_can_be_set_and_taken_back(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=EulerDiscreteScheduler&steps=10&c.s_churn=4")
+    field = control(page, "config.s_tmax").locator("input[type=text]")
+    expect(field).to_have_value("")
+    type_into(page, "config.s_tmax", "5")
+    assert spec(page)["config"]["s_tmax"] == 5
+    type_into(page, "config.s_tmax", "")
+    assert "s_tmax" not in spec(page)["config"]
+    expect(page.locator(".ss-banner")).to_be_hidden()
+
+
 def test_reset_brings_the_first_view_back(page: Page, address: str) -> None:
     visit(page, address)
     first, start = pictures(page), spec(page)
@@ -358,6 +369,33 @@ def test_the_hosts_own_parameters_stay(page: Page, address: str) -> None:
     visit(page, address, "__theme=dark&v=1&steps=9")
     slide(page, "steps", 0.4)
     assert "__theme=dark" in link_of(page)
+
+
+def test_a_space_gets_the_link_and_a_frame_of_finite_height(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    # The stand-in for the Hub is a public address, and the app's is this machine's.
+    context.grant_permissions(["local-network-access"])
+    outside = context.new_page()
+    body = (
+        "<script>got = []; addEventListener('message', e => got.push(e.data))</script>"
+        f"<iframe src='{address}?v=1&steps=12' width=1300 height=3000 allow='local-network-access'>"
+        "</iframe>"
+    )
+    outside.route(
+        "https://huggingface.co/**", lambda r: r.fulfill(body=body, content_type="text/html")
+    )
+    outside.goto("https://huggingface.co/spaces/someone/sigmascope")
+    inside = outside.frame_locator("iframe")
+    inside.locator(READY).wait_for(state="attached")
+    inside.locator("[data-action=randomise]").click()
+    outside.wait_for_function("() => got.some(m => m.queryString)")
+    sent = outside.evaluate("() => got.findLast(m => m.queryString).queryString")
+    assert RunSpec.from_query(sent).steps == 12
+    height = inside.locator(".ss-app").evaluate("e => e.getBoundingClientRect().height")
+    assert 700 < height < 1400, "the page's height must not follow the frame's"
+    context.close()
 
 
 # --- time -------------------------------------------------------------------------------------
