@@ -1,6 +1,8 @@
 """The files that a Space and a fresh clone depend on agree with each other."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,28 @@ def test_the_space_runs_the_gradio_that_is_pinned() -> None:
 
 def test_runtime_needs_no_oracle() -> None:
     assert not {"diffusers", "k-diffusion", "torchsde"} & set(requirements("requirements.txt"))
+
+
+def test_the_example_in_the_readme_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        subprocess.run([sys.executable, "-c", block], cwd=ROOT, check=True)
+
+
+def test_the_readme_opens_with_two_commands() -> None:
+    text = (ROOT / "README.md").read_text().split("---\n", 2)[2]
+    commands = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
+    assert len(commands) == 2
+    assert commands[0].endswith("python app.py")
+    assert (ROOT / commands[1]).stat().st_mode & 0o111, "the test command must be executable"
+    assert commands[1] in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/architecture.md", "docs/adding-a-scheduler.md"]
+)
+def test_links_to_files_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
+    assert all((path.parent / link).exists() for link in links)
