@@ -153,6 +153,14 @@ def test_given_noise_is_used() -> None:
     assert_same_run(Case("DPMSolverMultistepScheduler", config, step={"variance_noise": noise}))
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_euler_churn_includes_its_limits(prediction: str) -> None:
+    grid = {"sigmas": [10.0, 5.0, 2.0, 1.0, 0.0]}
+    step = {"s_churn": 2.0, "s_tmin": 2.0, "s_tmax": 5.0}
+    config = {"prediction_type": prediction}
+    assert_same_run(Case("EulerDiscreteScheduler", config, grid=grid, step=step))
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -248,8 +256,8 @@ def test_dpm_solver(order: int, algorithm: str, solver: str, sigmas: dict[str, o
         }
         if dpm_possible(config):
             assert_same_run(Case("DPMSolverMultistepScheduler", config, 5))
-            if lower:
-                assert_same_run(Case("DPMSolverMultistepScheduler", config, 15))
+            for steps in (14, 15) if lower else ():  # the longest short run, the shortest long one
+                assert_same_run(Case("DPMSolverMultistepScheduler", config, steps))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
