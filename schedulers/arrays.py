@@ -272,3 +272,25 @@ def host_values(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values)
+
+
+def view_position(view: Any, own: Any) -> int | None:
+    """Position of a one-element view inside a tensor of ours, found without reading either.
+
+    A loop over a tensor yields views of it; their addresses tell where they are, so that a value
+    on a device need not be fetched to be known.
+
+    Args:
+        view: What a caller passed.
+        own: A tensor of ours, one-dimensional.
+
+    Returns:
+        The index, or None if ``view`` is not such a view.
+    """
+    if not (hasattr(view, "data_ptr") and hasattr(own, "data_ptr")):
+        return None
+    if view.dtype != own.dtype or view.device != own.device or view.numel() != 1:
+        return None
+    position, rest = divmod(view.data_ptr() - own.data_ptr(), own.element_size())
+    inside = rest == 0 and 0 <= position < own.numel() and own.is_contiguous()
+    return int(position) if inside else None

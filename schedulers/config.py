@@ -127,6 +127,15 @@ class ConfigMixin:
         """The constructor arguments; foreign keys of the file it came from survive in it."""
         return self._config
 
+    @property
+    def _internal_dict(self) -> FrozenDict:
+        """The config, under the name by which diffusers' pipelines replace it."""
+        return self._config
+
+    @_internal_dict.setter
+    def _internal_dict(self, config: Mapping[str, Any]) -> None:
+        self._config = FrozenDict(config)
+
     def register_to_config(self, **values: Any) -> None:
         """Replace config entries (as diffusers' pipelines do)."""
         self._config = FrozenDict({**self._config, **values})

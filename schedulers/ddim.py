@@ -149,6 +149,9 @@ class DDIMScheduler(VpScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, eta out of range, or
                 both ``generator`` and ``variance_noise``.
         """
+        if use_clipped_model_output is None:
+            # diffusers' DDIMPipeline passes None for it.
+            use_clipped_model_output = False  # type: ignore[unreachable]
         if eta != 0.0 or use_clipped_model_output is not False:
             eta = self._check_step("eta", eta)
             self._check_step("use_clipped_model_output", use_clipped_model_output)

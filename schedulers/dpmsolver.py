@@ -71,6 +71,7 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
                 self._train_steps,
                 config["steps_offset"],
                 self._train_steps - clipped,
+                exact=self.compat == "paper",
             )
         levels = self._curve(n)
         if levels is None:

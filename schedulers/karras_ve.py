@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import params as p
-from .arrays import Array, Generator, backend_of
+from .arrays import Array, Generator, backend_of, view_position
 from .config import configured
 from .levels import Stage, ve_level
 from .output import DerivativeOutput
@@ -64,6 +64,8 @@ class KarrasVeScheduler(Scheduler):
         self.init_noise_sigma = sigma_max
         self.timesteps = None
         self.schedule = None
+        #: The last sigma_hat handed out, and its value on the host.
+        self._raised: tuple[Any, float] = (None, 0.0)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Lay out a run of N >= 1 steps.
@@ -134,14 +136,18 @@ class KarrasVeScheduler(Scheduler):
             generator: Source of noise, or a list with one for each sample.
 
         Returns:
-            ``(sample_hat, sigma_hat)``; the sample itself where there is no churn.
+            ``(sample_hat, sigma_hat)``; the sample itself where there is no churn. sigma_hat is a
+            tensor if sigma is one.
 
         Raises:
             ValueError: Before ``set_timesteps``, or sigma is negative or not finite.
         """
         self._require_timesteps("add_noise_to_input")
-        sigma = self._check_sigma("sigma", sigma)
-        sigma_hat, std = self._sigma_hat(sigma)
+        level = self._check_sigma("sigma", sigma)
+        raised, std = self._sigma_hat(level)
+        # Tensors answer tensors: a network may tell a float from a float tensor.
+        sigma_hat = sigma * (raised / level) if hasattr(sigma, "data_ptr") and level else raised
+        self._raised = (sigma_hat, raised)
         backend = backend_of(sample, "sample")
         if std == 0.0 and self.compat == "paper":
             return sample, sigma_hat
@@ -150,12 +156,21 @@ class KarrasVeScheduler(Scheduler):
         if std == 0.0:
             return sample, sigma_hat
         dtype = backend.compute_dtype(sample.dtype)
-        raised = backend.combine([(1.0, sample), (std, noise)], sample, dtype)
-        return backend.cast(raised, sample.dtype), sigma_hat
+        sample_hat = backend.combine([(1.0, sample), (std, noise)], sample, dtype)
+        return backend.cast(sample_hat, sample.dtype), sigma_hat
 
-    @staticmethod
-    def _check_sigma(name: str, value: Any) -> float:
-        sigma = float(value)
+    def _check_sigma(self, name: str, value: Any) -> float:
+        """A noise level as a number; our own tensors are known without being read."""
+        position = view_position(value, self.schedule)
+        if position is not None:
+            sigma = self._rhos[len(self._rhos) - 2 - position]
+        elif value is self._raised[0]:
+            sigma = self._raised[1]
+        else:
+            try:
+                sigma = float(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{name}={value!r} must be a number.") from error
         if not math.isfinite(sigma) or sigma < 0.0:
             raise ValueError(f"{name}={value!r} must be finite and not negative.")
         return sigma

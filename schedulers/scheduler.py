@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from . import prediction
-from .arrays import Array, Generator, backend_of, host_values, torch_backend
+from .arrays import (
+    Array,
+    Generator,
+    backend_of,
+    host_values,
+    torch_backend,
+    view_position,
+)
 from .config import ConfigMixin
 from .levels import Level, Stage
 from .output import StepOutput
@@ -154,8 +161,6 @@ class Scheduler(ConfigMixin):
         self._begin_index: int | None = None
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._device_tables: dict[Any, tuple[Array, Array]] = {}
-        #: Whether the data prediction is clipped or thresholded.
-        self._alters = bool(self.config.get("thresholding") or self.config.get("clip_sample"))
         self._check_format(tensor_format)
         self.tensor_format = tensor_format
 
@@ -234,6 +239,9 @@ class Scheduler(ConfigMixin):
         self._stages = None
         self._plans.clear()
         self._forget()
+        config = self.config
+        #: Whether the data prediction is clipped or thresholded.
+        self._alters = bool(config.get("thresholding") or config.get("clip_sample"))
         if n is not None:
             self._check_visited()
 
@@ -402,14 +410,9 @@ class Scheduler(ConfigMixin):
         """
         if isinstance(timestep, (int, float)):
             return timestep
-        if hasattr(timestep, "data_ptr"):
-            own: Any = self.timesteps
-            if hasattr(own, "data_ptr") and timestep.dtype == own.dtype and timestep.numel() == 1:
-                offset = timestep.data_ptr() - own.data_ptr()
-                position, rest = divmod(offset, own.element_size())
-                if rest == 0 and 0 <= position < len(self._times):
-                    if timestep.device == own.device and own.is_contiguous():
-                        return self._times[int(position)]
+        position = view_position(timestep, self.timesteps)
+        if position is not None:
+            return self._times[position]
         try:
             return float(timestep.item() if hasattr(timestep, "item") else timestep)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -19,7 +19,25 @@ KARRAS_RHO = 7.0
 BETA_SHAPE = 0.6
 
 
-def spaced_timesteps(spacing: str, n: int, train_steps: int, offset: int) -> Float64:
+def trailing_timesteps(n: int, first: int, train_steps: int, exact: bool) -> Float64:
+    """Every T / n-th time from ``first`` down, less one.
+
+    Upstream counts with a float stride, which for some n (61, 103, 121, ... of 1000) gives one
+    time too many, t = -1.
+
+    Args:
+        n: Number of times.
+        first: Times stay below this.
+        train_steps: Number of training steps T.
+        exact: Drop what lies below 0; False is upstream's grid.
+    """
+    times = np.arange(first, 0, -train_steps / n).round() - 1.0
+    return times[times >= 0.0] if exact else times
+
+
+def spaced_timesteps(
+    spacing: str, n: int, train_steps: int, offset: int, exact: bool = False
+) -> Float64:
     """N descending times (Lin et al. 2023, arXiv 2305.08891, table 2), before any rounding.
 
     Args:
@@ -28,19 +46,20 @@ def spaced_timesteps(spacing: str, n: int, train_steps: int, offset: int) -> Flo
         n: Number of times.
         train_steps: Number of training steps T.
         offset: Added to "leading" times.
+        exact: See ``trailing_timesteps``.
 
     Returns:
-        Descending; "trailing" can give n + 1 entries where T / n is not exact in float64.
+        Descending, n entries (see ``trailing_timesteps`` for the exception).
     """
     if spacing == "linspace":
         return np.linspace(0, train_steps - 1, n)[::-1]
     if spacing == "leading":
         return (np.arange(n) * (train_steps // n))[::-1].astype(np.float64) + offset
-    return np.arange(train_steps, 0, -train_steps / n).round() - 1.0
+    return trailing_timesteps(n, train_steps, train_steps, exact)
 
 
 def open_timesteps(
-    spacing: str, n: int, train_steps: int, offset: int, last: int
+    spacing: str, n: int, train_steps: int, offset: int, last: int, exact: bool = False
 ) -> NDArray[np.int64]:
     """N descending integer times of the dialect that drops the last of n + 1 points.
 
@@ -50,6 +69,7 @@ def open_timesteps(
         train_steps: Number of training steps T.
         offset: Added to "leading" times.
         last: Times stay below this (T, or less where lambda is clipped).
+        exact: See ``trailing_timesteps``.
 
     Returns:
         Descending int64.
@@ -59,7 +79,7 @@ def open_timesteps(
     if spacing == "leading":
         multiples = np.arange(n + 1, dtype=np.int64) * (last // (n + 1))
         return multiples[:0:-1] + offset
-    return (np.arange(last, 0, -train_steps / n).round() - 1).astype(np.int64)
+    return trailing_timesteps(n, last, train_steps, exact).astype(np.int64)
 
 
 def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:

@@ -133,6 +133,6 @@ def make_betas(
 
 def rhos(alphas_cumprod: Float32) -> Float32:
     """Noise-to-signal ratios ``sqrt((1 - abar) / abar)``, float32."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios: Float32 = np.sqrt((np.float32(1.0) - alphas_cumprod) / alphas_cumprod)
     return ratios

@@ -170,7 +170,11 @@ class VpScheduler(TrainedScheduler):
         config = self.config
         n = check_steps(num_inference_steps, self._train_steps)
         times = spacing.spaced_timesteps(
-            config["timestep_spacing"], n, self._train_steps, config["steps_offset"]
+            config["timestep_spacing"],
+            n,
+            self._train_steps,
+            config["steps_offset"],
+            exact=self.compat == "paper",
         )
         self._set_times(times.round().astype(np.int64), n, device)
 
@@ -180,9 +184,8 @@ class VpScheduler(TrainedScheduler):
             self._times = times.tolist()
             self._rhos = []
             self._check_visited()
-        targets = [self._target(int(t), times, i) for i, t in enumerate(times)]
-        rhos = np.array([*self._rho_table[times], targets[-1].rho], dtype=np.float32)
-        self._install(times, rhos, n, device)
+        final = self._target(int(times[-1]), times, len(times) - 1)
+        self._install(times, np.append(self._rho_table[times], np.float32(final.rho)), n, device)
 
     def _must_refuse_late(self, latest: float) -> bool:
         return True
@@ -274,7 +277,11 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         else:
             n = check_steps(num_inference_steps, self._train_steps)
             times = spacing.spaced_timesteps(
-                config["timestep_spacing"], n, self._train_steps, config["steps_offset"]
+                config["timestep_spacing"],
+                n,
+                self._train_steps,
+                config["steps_offset"],
+                exact=self.compat == "paper",
             )
         times = times.astype(np.float32)
         steps = np.arange(len(self._rho_table))

@@ -127,3 +127,12 @@ def test_a_step_of_no_length_is_the_identity(algorithm: str, order: int, curve: 
     *_, last = run
     assert np.isfinite(last.after).all()
     assert np.abs(last.after - last.shown).max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize("steps", [61, 103, 121])
+def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
+    theirs = make(name, steps, timestep_spacing="trailing")
+    assert len(theirs.timesteps) == steps + 1 and float(theirs.timesteps[-1]) == -1.0
+    paper = make(name, steps, timestep_spacing="trailing", compat="paper")
+    assert len(paper.timesteps) == steps and float(paper.timesteps[-1]) >= 0.0

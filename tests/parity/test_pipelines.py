@@ -73,6 +73,27 @@ def test_ddpm(variance: str) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_ddim(eta: float) -> None:
+    from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
+
+    same(
+        lambda s: DDIMPipeline(unet=unet(3, 3), scheduler=s), "DDIMScheduler", {},
+        batch_size=2, num_inference_steps=10, eta=eta, seed=1,
+    )  # fmt: skip
+
+
+def test_karras_ve() -> None:
+    from diffusers.pipelines.deprecated.stochastic_karras_ve import (
+        pipeline_stochastic_karras_ve as module,
+    )
+
+    same(
+        lambda s: module.KarrasVePipeline(unet=unet(3, 3), scheduler=s), "KarrasVeScheduler",
+        {"sigma_max": 3.0}, batch_size=2, num_inference_steps=6, seed=1,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "config"),
     [
