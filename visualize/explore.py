@@ -115,9 +115,10 @@ class Explorer:
     def film(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The whole film of a run that is small enough for a drag; larger ones are refused.
 
-        A film that *Run live* has already made is handed out whatever its size.
+        Beside the spec, ``settings`` may name the ``device`` to compute on; it is no part of the
+        link, because the film is the same on every device up to rounding. A film that *Run live* has already made is handed out whatever its size.
         """
-        return _answer(lambda: self._film(RunSpec.from_dict(settings)))
+        return _answer(lambda: self._film(*self._placed(settings)))
 
     def live(
         self,
@@ -131,7 +132,7 @@ class Explorer:
         Live runs are not counted among ``workers``: the page's queue bounds how many there are.
 
         Args:
-            settings: The spec.
+            settings: The spec, and the ``device`` if it is not to be the usual one.
             stop: Ends the run before its next model call.
             seconds: Longest time that the run may take.
 
@@ -141,14 +142,14 @@ class Explorer:
             ``{"done": True, "stopped": True, "reason": ...}``, or ``{"ok": False, ...}``.
         """
         try:
-            spec = RunSpec.from_dict(settings)
+            spec, device = self._placed(settings)
             plan = self._plan(spec)
-            model = self._model(spec)
-            found = self.cache.find(spec, self.device)
+            model = self._model(spec, device)
+            found = self.cache.find(spec, device)
             if found is not None:
                 yield {"done": True, "film": film_of(found, model) | {"cached": True}}
                 return
-            yield from self._stream(plan, model, stop, seconds)
+            yield from self._stream(plan, model, device, stop, seconds)
         except SpecError as error:
             yield _failure(error)
         except Exception:  # the page shows a state for it, the log the reason
@@ -181,10 +182,28 @@ class Explorer:
             "errors": {},
         }
 
-    def _film(self, spec: RunSpec) -> dict[str, Any]:
-        found = self.cache.find(spec, self.device)
+    def _placed(self, settings: Mapping[str, Any]) -> tuple[RunSpec, str]:
+        """The spec and the device that a question names."""
+        if not isinstance(settings, Mapping) or "device" not in settings:
+            return RunSpec.from_dict(settings), self.device
+        rest = {key: value for key, value in settings.items() if key != "device"}
+        return RunSpec.from_dict(rest), self._device(settings["device"])
+
+    def _device(self, wanted: object) -> str:
+        """The device to compute on; None or empty is the one chosen at the start."""
+        if wanted is None or wanted == "":
+            return self.device
+        offered = [place.id for place in devices()]
+        if wanted not in offered:
+            raise SpecError(
+                "device", f"device={wanted!r} must be one of {', '.join(offered)} on this machine."
+            )
+        return str(wanted)
+
+    def _film(self, spec: RunSpec, device: str) -> dict[str, Any]:
+        found = self.cache.find(spec, device)
         if found is not None:
-            return film_of(found, self._model(spec)) | {"cached": True}
+            return film_of(found, self._model(spec, device)) | {"cached": True}
         plan = self._plan(spec)
         if not is_live(plan):
             control = "samples" if spec.samples > LIVE_SAMPLES else "steps"
@@ -194,18 +213,18 @@ class Explorer:
                 f"(at most {LIVE_CALLS} calls, {LIVE_SAMPLES} samples and {LIVE_WORK} calls times "
                 "samples): use Run live.",
             )
-        model = self._model(spec)
-        made, cached = self.cache.get(spec, self.device, lambda: self._compute(plan))
+        model = self._model(spec, device)
+        made, cached = self.cache.get(spec, device, lambda: self._compute(plan, device))
         return film_of(made, model) | {"cached": cached}
 
     def _compute(
-        self, plan: Schedule, *, keep: int | None = None, seconds: float = 30.0
+        self, plan: Schedule, device: str, *, keep: int | None = None, seconds: float = 30.0
     ) -> Trajectory:
         if not self._slots.acquire(timeout=QUEUE_SECONDS):
             raise SpecError("", "The server is busy with other runs: try again in a moment.")
         try:
-            recorder = Recorder(plan, self.device, keep=keep)
-            for frame in run(plan.spec, device=self.device, seconds=seconds):
+            recorder = Recorder(plan, device, keep=keep)
+            for frame in run(plan.spec, device=device, seconds=seconds):
                 recorder.add(frame)
             if not recorder.complete:
                 raise SpecError("steps", f"steps: the run took more than {seconds:g} seconds.")
@@ -214,12 +233,17 @@ class Explorer:
             self._slots.release()
 
     def _stream(
-        self, plan: Schedule, model: Model, stop: threading.Event | None, seconds: float
+        self,
+        plan: Schedule,
+        model: Model,
+        device: str,
+        stop: threading.Event | None,
+        seconds: float,
     ) -> Iterator[dict[str, Any]]:
-        recorder = Recorder(plan, self.device, keep=frames_to_keep(plan.spec, _width(plan.spec)))
+        recorder = Recorder(plan, device, keep=frames_to_keep(plan.spec, _width(plan.spec)))
         end = time.monotonic() + seconds
         shown = 0.0
-        for frame in run(plan.spec, device=self.device, stop=stop, seconds=seconds):
+        for frame in run(plan.spec, device=device, stop=stop, seconds=seconds):
             recorder.add(frame)
             now = time.monotonic()
             if plan.nfe <= LIVE_CALLS or now - shown >= MESSAGE_SECONDS:
@@ -234,9 +258,9 @@ class Explorer:
         self.cache.store(made)
         yield {"done": True, "film": film_of(made, model)}
 
-    def _model(self, spec: RunSpec) -> Model:
+    def _model(self, spec: RunSpec, device: str) -> Model:
         options: dict[str, Any] = dict(spec.options)
-        return load(spec.model, device=self.device, **options)
+        return load(spec.model, device=device, **options)
 
     def _extent(self, spec: RunSpec) -> float:
         return self._reach(spec.model, spec.cond, spec.options)
@@ -283,8 +307,11 @@ class Explorer:
         cond: str = "",
         seed: float = 0,
         samples: float = 1,
+        device: str = "",
     ) -> dict[str, Any]:
-        """Sample, for programs; arguments as for `api_schedule`.
+        """Sample, for programs; arguments as for `api_schedule`, and the device.
+
+        ``device`` is "cuda", "mps" or "cpu"; empty for the one chosen at the start.
 
         Returns:
             ``{"spec", "nfe", "film", "final"}``: the film as the page gets it (frames thinned
@@ -294,21 +321,22 @@ class Explorer:
             SpecError: A setting is not allowed, or the run takes more than a minute.
         """
         spec = _spec_of(scheduler, config, steps, model, cond, seed, samples)
+        place = self._device(device)
 
         def answer() -> dict[str, Any]:
             plan = self._plan(spec)
             keep = frames_to_keep(spec, _width(spec))
             made, cached = self.cache.get(
                 spec,
-                self.device,
-                lambda: self._compute(plan, keep=keep, seconds=API_SECONDS),
+                place,
+                lambda: self._compute(plan, place, keep=keep, seconds=API_SECONDS),
             )
             final = np.nan_to_num(made.samples[-1])
             return {
                 "ok": True,
                 "spec": spec.to_dict(),
                 "nfe": plan.nfe,
-                "film": film_of(made, self._model(spec)) | {"cached": cached},
+                "film": film_of(made, self._model(spec, place)) | {"cached": cached},
                 "final": b64(final),
             }
 
@@ -363,6 +391,7 @@ def api_schedule(
     cond: str = "",
     seed: float = 0,
     samples: float = 1,
+    device: str = "",
 ) -> dict[str, Any]:
     """`Explorer.api_schedule` of the shared explorer."""
     return shared().api_schedule(scheduler, config, steps, model, cond, seed, samples)
@@ -376,9 +405,10 @@ def api_run(
     cond: str = "",
     seed: float = 0,
     samples: float = 1,
+    device: str = "",
 ) -> dict[str, Any]:
     """`Explorer.api_run` of the shared explorer."""
-    return shared().api_run(scheduler, config, steps, model, cond, seed, samples)
+    return shared().api_run(scheduler, config, steps, model, cond, seed, samples, device)
 
 
 # --- pieces -----------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ def _run_endpoint(
     cond: str = "",
     seed: float = 0,
     samples: float = 1,
+    device: str = "",
 ) -> dict:
     """The film of every step of a run on an embedded model.
 
@@ -154,8 +155,9 @@ def _run_endpoint(
         cond: Class id; empty for the model's default.
         seed: 0 to 2**32 - 1.
         samples: 1 to 64.
+        device: "cuda", "mps" or "cpu", if this machine has it; empty for its own choice.
     """
-    return _clear(lambda: api_run(scheduler, config, steps, model, cond, seed, samples))
+    return _clear(lambda: api_run(scheduler, config, steps, model, cond, seed, samples, device))
 
 
 def _clear(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:

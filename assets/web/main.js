@@ -61,7 +61,7 @@ class Explore {
     this.chips = new Chips();
     this.schedules = new Latest((spec) => host.server.schedule(spec),
       (answer, meta) => this.gotSchedule(answer, meta), () => this.lost());
-    this.films = new Latest((spec) => host.server.film(spec),
+    this.films = new Latest((spec) => host.server.film(this.#placed(spec)),
       (answer, meta) => this.gotFilm(answer, meta), () => this.lostFilm());
 
     this.#theme();
@@ -174,6 +174,11 @@ class Explore {
     const at = event?.timeStamp || performance.now();
     this.schedules.send(spec, { at, spec });
     this.#address();
+  }
+
+  // A question about a run also says where to compute it.
+  #placed(spec) {
+    return { ...spec, device: this.sidebar.device };
   }
 
   #address() {
@@ -385,7 +390,7 @@ class Explore {
     this.timeline.setNotice(null);
     if (PHONE.matches) this.fold(true);
     this.#progress(0, this.schedule.nfe);
-    this.host.trigger("live", { spec, id: this.running.id });
+    this.host.trigger("live", { spec: this.#placed(spec), id: this.running.id });
   }
 
   stop() {
@@ -452,7 +457,7 @@ class Explore {
   async #finishRun(running, message) {
     let answer = null;
     try {
-      answer = await this.host.server.film(running.spec);
+      answer = await this.host.server.film(this.#placed(running.spec));
     } catch {
       answer = null;
     }

@@ -147,7 +147,25 @@ export class Sidebar {
       high: 64, slider_low: 1, slider_high: 16, slider_step: 1, code: false,
       text: "Each from its own noise; the first stay the same.",
     });
-    this.groups.model.body.append(this.options, this.samples.element);
+    this.groups.model.body.append(this.options, this.samples.element, this.#devicePicker());
+  }
+
+  // Where to compute: chosen by the server, overridable here, no part of the link.
+  #devicePicker() {
+    const { devices, device } = this.schema;
+    this.device = device;
+    const id = uid("ss-device");
+    const alone = devices.length < 2;
+    const picker = h("select", {
+      id, "data-control": "device", disabled: alone,
+      onchange: (event) => { this.device = picker.value; this.#emit(copy(this.spec), event); },
+    }, devices.map((d) => h("option", { value: d.id, selected: d.id === device }, d.title)));
+    this.deviceError = h("p", { class: "ss-error", role: "alert", hidden: true });
+    return h("div", { class: alone ? "ss-control ss-inert" : "ss-control" },
+      h("label", { for: id }, "device"),
+      h("div", { class: "ss-select" }, picker, icon("chevron")),
+      h("p", { class: "ss-note" }, alone ? "The only one on this machine." : "The film is the same on each, up to rounding."),
+      this.deviceError);
   }
 
   #add(about) {
@@ -351,7 +369,7 @@ export class Sidebar {
       if (errors[key]) control.element.closest("details")?.setAttribute("open", "");
       delete left[key];
     }
-    for (const [keys, place] of [[["scheduler"], this.schedulerError], [["model", "cond"], this.modelError]]) {
+    for (const [keys, place] of [[["scheduler"], this.schedulerError], [["model", "cond"], this.modelError], [["device"], this.deviceError]]) {
       const message = keys.map((k) => errors[k]).filter(Boolean).join(" ");
       place.hidden = !message;
       setText(place, message);

@@ -669,3 +669,12 @@ def test_the_page_functions_use_one_shared_explorer() -> None:
     assert explore.api_schedule("DDIMScheduler")["ok"]
     assert explore.api_run("DDIMScheduler", model=LINE)["ok"]
     assert load(LINE).info.id == LINE
+
+
+def test_a_film_is_computed_where_the_question_says(explorer: Explorer) -> None:
+    question = asked(steps=3, model="mixture-1d", cond="two")
+    assert explorer.film(question | {"device": "cpu"})["device"] == "cpu"
+    for wrong in ("tpu", 3, ["cpu"], "cuda:99"):
+        answer = explorer.film(question | {"device": wrong})
+        assert answer["ok"] is False
+        assert repr(wrong) in answer["errors"]["device"]
