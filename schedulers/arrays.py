@@ -129,18 +129,20 @@ class TorchBackend:
     def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
         if not terms:
             return self.torch.zeros_like(like, dtype=dtype)
-        (weight, first), *rest = terms
+        started = 1
+        weight, first = terms[0]
         if first.dtype != dtype:
             # Mixed precision: every array is widened before its weight is applied.
             total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
         elif weight != 1.0:
             total = first.mul(weight)
-        elif rest and rest[0][1].dtype == dtype:
-            weight, array = rest.pop(0)
-            total = first.add(array, alpha=weight)
+        elif len(terms) > 1 and terms[1][1].dtype == dtype:
+            weight, second = terms[1]
+            total = first.add(second, alpha=weight)
+            started = 2
         else:
             total = first.clone()
-        for weight, array in rest:
+        for weight, array in terms[started:]:
             total.add_(array if array.dtype == dtype else array.to(dtype), alpha=weight)
         return total
 

@@ -7,7 +7,7 @@ import functools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -104,8 +104,7 @@ def _terms(*weights: float) -> tuple[Term, ...]:
     return tuple(sorted(terms, key=lambda term: term[0] != 1.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What is remembered of a model call: only what the rule will look at again."""
 
     stage: Stage
@@ -533,7 +532,9 @@ class Scheduler(ConfigMixin):
 
         arrays = [sample, model_output, None, None]
         if plan.draws:
-            if noise is None:
+            if noise is not None:
+                self._check_noise(noise, sample, backend)
+            else:
                 drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
                 noise = backend.randn(sample, drawn, generator)
             arrays[NOISE] = noise if spread is None else noise * spread
@@ -565,6 +566,15 @@ class Scheduler(ConfigMixin):
         if dtype != result:
             prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
+
+    @staticmethod
+    def _check_noise(noise: Array, sample: Array, backend: Any) -> None:
+        """Refuse noise that does not fit the sample."""
+        if backend_of(noise, "variance_noise") is not backend or noise.shape != sample.shape:
+            raise ValueError(
+                f"variance_noise has shape {tuple(noise.shape)}; it must be an array like sample, "
+                f"of shape {tuple(sample.shape)}."
+            )
 
     def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> Any:
         """Refuse arrays that do not belong together; the wider of their dtypes."""
