@@ -19,6 +19,7 @@ from sampling.noise import generators, unit_noise
 from sampling.plan import batch, blame, build, rows_of, step_settings
 from sampling.spec import RunSpec, SpecError
 from schedulers.levels import Level, Stage
+from schedulers.rules.exponential import posterior_variance
 from schedulers.scheduler import Scheduler
 from schedulers.weights import Weights
 
@@ -140,7 +141,7 @@ def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
         with torch.inference_mode(), _threads_for(x):
             try:
                 pair = next(pairs, None)
-            except (ValueError, TypeError, ArithmeticError) as error:
+            except (ValueError, TypeError) as error:
                 raise blame(spec, error) from error
             if pair is not None:
                 waiting.append(download.send(_flat(spec, pair[0]), _flat(spec, pair[1])))
@@ -292,9 +293,7 @@ def _second_half(variance_type: str, stage: Stage) -> float:
     """
     if variance_type == "learned_range":
         return -1.0
-    here, target = stage.here, stage.target
-    beta = 1.0 - (here.alpha / target.alpha) ** 2
-    return max(beta * (target.sigma / here.sigma) ** 2, 1e-20)
+    return max(posterior_variance(stage.here, stage.target), 1e-20)
 
 
 # --- to the host ------------------------------------------------------------------------------
