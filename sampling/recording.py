@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,18 @@ class Trajectory:
     def complete(self) -> bool:
         """Whether the frame of every model call is kept."""
         return len(self.indices) == self.schedule.nfe
+
+    def thinned(self, keep: int | None) -> Trajectory | None:
+        """The same run with the frames that ``keep`` asks for; None if they are not all here."""
+        wanted = _spread(self.schedule.nfe, keep)
+        if wanted == self.indices:
+            return self
+        if not self.complete:
+            return None
+        samples, x0 = self.samples[list(wanted)], self.x0[list(wanted)]
+        for array in (samples, x0):
+            array.setflags(write=False)
+        return replace(self, indices=wanted, samples=samples, x0=x0)
 
     def __len__(self) -> int:
         """Number of kept frames."""
@@ -142,6 +154,9 @@ def _spread(count: int, keep: int | None) -> tuple[int, ...]:
 class TrajectoryCache:
     """Trajectories by spec and device, the least recently used dropped beyond a byte budget.
 
+    One entry a run. A complete one answers whatever ``keep`` is asked for; a thinned one answers
+    the same ``keep`` only, and makes way for the next that is computed.
+
     Safe to share between threads and visitors, since what it holds is immutable. Two equal
     requests at the same time compute once: the second waits for the first.
     """
@@ -158,7 +173,7 @@ class TrajectoryCache:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[RunSpec, str], Trajectory] = OrderedDict()
-        self._running: dict[tuple[RunSpec, str], threading.Event] = {}
+        self._running: dict[tuple[RunSpec, str, int | None], threading.Event] = {}
         self._nbytes = 0
 
     @property
@@ -170,23 +185,39 @@ class TrajectoryCache:
         """Number of trajectories held."""
         return len(self._held)
 
-    def find(self, spec: RunSpec, device: str) -> Trajectory | None:
-        """What is held for this run, or None; computes nothing."""
-        key = (spec, device)
+    def find(self, spec: RunSpec, device: str, keep: int | None = None) -> Trajectory | None:
+        """The frames of this run that ``keep`` asks for, or None; computes nothing.
+
+        Args:
+            spec: The run.
+            device: Where it was computed.
+            keep: How many frames, as for `Recorder`; None is all of them.
+        """
         with self._lock:
-            found = self._held.get(key)
-            if found is not None:
-                self._held.move_to_end(key)
-            return found
+            return self._find((spec, device), keep)
+
+    def _find(self, key: tuple[RunSpec, str], keep: int | None) -> Trajectory | None:
+        """As `find`, for who holds the lock."""
+        held = self._held.get(key)
+        found = None if held is None else held.thinned(keep)
+        if found is not None:
+            self._held.move_to_end(key)
+        return found
 
     def store(self, made: Trajectory) -> None:
-        """Hold a trajectory, dropping others until the budget is kept."""
+        """Hold a trajectory, dropping others until the budget is kept.
+
+        A thinned one never takes the place of a complete one.
+        """
         if made.nbytes > self.max_bytes:
             return
         key = (made.spec, made.device)
         with self._lock:
-            old = self._held.pop(key, None)
+            old = self._held.get(key)
             if old is not None:
+                if old.complete and not made.complete:
+                    return
+                del self._held[key]
                 self._nbytes -= old.nbytes
             self._held[key] = made
             self._nbytes += made.nbytes
@@ -195,38 +226,48 @@ class TrajectoryCache:
                 self._nbytes -= dropped.nbytes
 
     def get(
-        self, spec: RunSpec, device: str, compute: Callable[[], Trajectory]
+        self,
+        spec: RunSpec,
+        device: str,
+        compute: Callable[[], Trajectory],
+        keep: int | None = None,
     ) -> tuple[Trajectory, bool]:
         """What is held for this run, or else what ``compute`` makes.
+
+        Args:
+            spec: The run.
+            device: Where it is computed.
+            compute: Makes the run with the frames that ``keep`` asks for.
+            keep: How many frames, as for `Recorder`; None is all of them.
 
         Returns:
             The trajectory, and whether it was there already (or was being made by somebody
             else, which is as good).
         """
-        key = (spec, device)
-        while True:
-            found = self.find(spec, device)
-            if found is not None:
-                return found, True
-            with self._lock:
-                turn = self._running.get(key)
-                mine = turn is None and key not in self._held
-                if mine:
-                    self._running[key] = threading.Event()
+        turn_key = (spec, device, keep)
+        with self._lock:
+            found = self._find((spec, device), keep)
+            turn = self._running.get(turn_key)
+            mine = found is None and turn is None
             if mine:
-                try:
-                    made = compute()
-                    self.store(made)
-                    return made, False
-                finally:
-                    with self._lock:
-                        self._running.pop(key).set()
-            elif turn is not None:
-                turn.wait()
-                # Too large to be held, or failed: then this caller computes for itself.
-                if self.find(spec, device) is None:
-                    made = compute()
-                    return made, False
+                self._running[turn_key] = threading.Event()
+        if found is not None:
+            return found, True
+        if mine:
+            try:
+                made = compute()
+                self.store(made)
+                return made, False
+            finally:
+                with self._lock:
+                    self._running.pop(turn_key).set()
+        if turn is not None:
+            turn.wait()
+        found = self.find(spec, device, keep)
+        if found is not None:
+            return found, True
+        # Too large to be held, or failed: then this caller computes for itself.
+        return compute(), False
 
 
 def trajectory(
@@ -242,7 +283,8 @@ def trajectory(
         spec: What to run.
         cache: Where to look first and to store the result; None computes always.
         device: ``"cuda"``, ``"mps"``, ``"cpu"``, or None for `choose_device`'s choice.
-        keep: How many frames to keep; None keeps all.
+        keep: How many frames to keep, as for `Recorder`; None keeps all. The answer has these
+            frames whatever the cache holds.
 
     Raises:
         SpecError: The settings do not go together.
@@ -258,4 +300,4 @@ def trajectory(
 
     if cache is None:
         return compute()
-    return cache.get(spec, place, compute)[0]
+    return cache.get(spec, place, compute, keep)[0]

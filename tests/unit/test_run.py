@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import sys
 import threading
@@ -35,6 +36,7 @@ from sampling import (
 from sampling import device as device_module
 from sampling.noise import generators, unit_noise
 from schedulers import SCHEDULERS
+from schedulers.levels import Level, Stage
 
 DEVICES = [device.id for device in devices()]
 LINE = "mixture-1d"
@@ -523,3 +525,37 @@ def test_a_failure_of_one_does_not_hang_the_others() -> None:
         for answer in together(lambda: cache.get(line(0), "cpu", compute))
     )
     assert cache.get(line(0), "cpu", lambda: trajectory(line(0), device="cpu"))[1] is False
+
+
+def test_what_is_kept_is_what_is_asked_for_whatever_the_cache_holds() -> None:
+    cache = TrajectoryCache()
+
+    def kept(keep: int | None) -> tuple[int, ...]:
+        made = trajectory(line(0, 9), cache=cache, device="cpu", keep=keep)
+        assert len(made) == len(made.samples) == len(made.x0)
+        assert not made.samples.flags.writeable
+        return made.indices
+
+    assert kept(3) == (0, 4, 8)
+    assert cache.find(line(0, 9), "cpu") is None
+    assert kept(5) == (0, 2, 4, 6, 8)
+    assert kept(None) == tuple(range(9))
+    assert kept(3) == (0, 4, 8)
+    whole = trajectory(line(0, 9), cache=cache, device="cpu")
+    assert cache.find(line(0, 9), "cpu") is whole
+    # A thinned copy of a run does not push out the complete one.
+    cache.store(trajectory(line(0, 9), device="cpu", keep=3))
+    assert cache.find(line(0, 9), "cpu") is whole
+    assert (len(cache), cache.nbytes) == (1, whole.nbytes)
+    # What a complete run hands out thinned are the frames of that run.
+    thin = trajectory(line(0, 9), cache=cache, device="cpu", keep=3)
+    np.testing.assert_array_equal(thin.samples, whole.samples[[0, 4, 8]])
+
+
+def test_the_stand_in_for_a_learned_variance_keeps_its_digits_near_the_clean_end() -> None:
+    here = Level(t=1.0, alpha=math.sqrt(1.0 - 4e-12), sigma=2e-6)
+    target = Level(t=0.0, alpha=math.sqrt(1.0 - 1e-12), sigma=1e-6)
+    exact = 0.25 * 3e-12 / (1.0 - 1e-12)
+    got = runner._second_half("learned", Stage(1.0, here, target))
+    assert got == pytest.approx(exact, rel=1e-9)
+    assert runner._second_half("learned_range", Stage(1.0, here, target)) == -1.0
