@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from numbers import Real
 
 import torch
 
@@ -56,14 +58,18 @@ class Denoiser(ABC):
         Args:
             x: Noisy samples, shape (n, *shape), any floating dtype, on the model's device.
             alpha: Signal scale, 0 to 1e12. At 0 the answer is the mean of the data.
-            sigma: Noise scale, 0 to 1e12. At 0 the answer is ``x / alpha``.
+            sigma: Noise scale, 0 to 1e12. At 0 the answer is ``x / alpha``. Point sets and
+                emoji take anything below 1e-8 max(alpha, 1) for that, where the posterior is
+                its nearest member to every digit.
             cond: Id of a class; None means the default class.
 
         Returns:
-            x0_hat, same shape and dtype as ``x``.
+            x0_hat, same shape and dtype as ``x``; finite at every level for an ``x`` that
+            belongs to it, as far as the dtype of ``x`` holds x0_hat.
 
         Raises:
-            TypeError: ``x`` is not a floating tensor, ``alpha`` or ``sigma`` not a number.
+            TypeError: ``x`` is not a floating tensor, ``alpha`` or ``sigma`` not a number,
+                ``cond`` not a string.
             ValueError: Wrong shape or device, a level outside its range, an unknown
                 class.
         """
@@ -81,10 +87,13 @@ class Denoiser(ABC):
         """Return the id that ``cond`` stands for.
 
         Raises:
+            TypeError: ``cond`` is neither a string nor None.
             ValueError: ``cond`` is not a class of this model.
         """
         if cond is None:
             return self._info.default_class
+        if not isinstance(cond, str):
+            raise TypeError(f"cond={cond!r} must be the id of a class or None")
         if cond not in self._classes:
             allowed = ", ".join(entry.id for entry in self._info.classes)
             raise ValueError(
@@ -113,16 +122,19 @@ class Denoiser(ABC):
         """E[x0], shape (*shape)."""
 
 
-def check_level(name: str, value: float) -> float:
+def check_level(name: str, value: object) -> float:
     """Return ``value`` as a float after checking that it can be a level's alpha or sigma.
 
     Raises:
         TypeError: Not a number.
         ValueError: Negative, not finite, or above 1e12.
     """
-    if isinstance(value, bool | str | torch.Tensor):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        number = math.inf
     if not 0.0 <= number <= _LARGEST:
         raise ValueError(f"{name}={value!r} must lie between 0 and {_LARGEST:g}")
     return number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
@@ -11,6 +13,7 @@ from models.posterior import PointPosterior
 from models.protocol import ClassInfo, ModelInfo
 
 SIDE = 32
+REMEMBERED = 64  # classes, dtypes and devices at a time; a class is about 2 MiB in float32
 NOTE = (
     "Noto Color Emoji, copyright Google Inc. and Arjen Nienhuis: font SIL OFL 1.1, "
     "the rest Apache-2.0; names from the Unicode data files."
@@ -37,18 +40,28 @@ def info() -> ModelInfo:
     )
 
 
-class EmojiModel(Denoiser):
-    """Base of the emoji models: training images in [-1, 1], and the nearest of them."""
+def training_images(class_id: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return the images of a class, shape (N, 3, 32, 32), values in [-1, 1]."""
+    pixels = torch.tensor(atlas.images(class_id), device=device)
+    return pixels.to(dtype).div_(127.5).sub_(1.0)
 
-    def __init__(self, info: ModelInfo, device: str | torch.device = "cpu") -> None:
-        """Load nothing yet."""
-        super().__init__(info, device)
-        self._posteriors: dict[tuple[str, torch.dtype], PointPosterior] = {}
+
+@lru_cache(maxsize=REMEMBERED)
+def posterior(class_id: str, dtype: torch.dtype, device: torch.device) -> PointPosterior:
+    """Return the posterior over the images of a class, one for all models that ask."""
+    return PointPosterior(training_images(class_id, dtype, device).flatten(1))
+
+
+class EmojiModel(Denoiser):
+    """Base of the emoji models: training images in [-1, 1], and the nearest of them.
+
+    A model holds no images of its own: what a class needs is remembered once per dtype and
+    device, however many models there are.
+    """
 
     def images(self, cond: str | None = None, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Return the training images of a class, shape (N, 3, 32, 32), values in [-1, 1]."""
-        pixels = torch.tensor(atlas.images(self.class_id(cond)), device=self.device)
-        return pixels.to(dtype).div_(127.5).sub_(1.0)
+        return training_images(self.class_id(cond), dtype, self.device)
 
     def names(self, cond: str | None = None) -> tuple[str, ...]:
         """Return the Unicode name of every training image, in the order of ``images``."""
@@ -68,19 +81,12 @@ class EmojiModel(Denoiser):
         """
         self._check_samples("x0", x0)
         flat = x0.to(torch.float32).flatten(1)
-        posterior = self._posterior(self.class_id(cond), torch.float32)
-        index, squared = posterior.nearest(flat)
+        index, squared = posterior(self.class_id(cond), torch.float32, self.device).nearest(flat)
         distance = np.sqrt(squared.cpu().numpy().astype(np.float64) / flat.shape[1])
         return index.cpu().numpy(), distance
 
-    def _posterior(self, cond: str, dtype: torch.dtype) -> PointPosterior:
-        key = (cond, dtype)
-        if key not in self._posteriors:
-            self._posteriors[key] = PointPosterior(self.images(cond, dtype).flatten(1))
-        return self._posteriors[key]
-
     def _mean(self, cond: str, dtype: torch.dtype) -> torch.Tensor:
-        return self._posterior(cond, dtype).mean.view(self.shape)
+        return posterior(cond, dtype, self.device).mean.view(self.shape)
 
 
 class IdealEmoji(EmojiModel):
@@ -93,5 +99,5 @@ class IdealEmoji(EmojiModel):
     def _posterior_mean(
         self, x: torch.Tensor, alpha: float, sigma: float, cond: str
     ) -> torch.Tensor:
-        posterior = self._posterior(cond, x.dtype)
-        return posterior.posterior_mean(x.flatten(1), alpha, sigma).view_as(x)
+        over = posterior(cond, x.dtype, self.device)
+        return over.posterior_mean(x.flatten(1), alpha, sigma).view_as(x)

@@ -22,11 +22,12 @@ References:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 
-from models.emoji import NOTE, SIDE, EmojiModel, classes
-from models.posterior import SMALLEST_SIGMA, weights_
+from models.emoji import NOTE, REMEMBERED, SIDE, EmojiModel, classes, training_images
+from models.posterior import precision_of, weights_
 from models.protocol import ModelInfo, Option
 
 FULL = 2 * SIDE - 1  # the smallest patch that covers the image from every pixel
@@ -120,7 +121,7 @@ class LocalScoreMachine:
             side: Side P of the patch, odd, in pixels.
         """
         band = (self._distance <= side // 2).to(x.dtype)
-        scaled = band * (-0.5 * max(sigma, SMALLEST_SIGMA) ** -2)
+        scaled = band * (-0.5 * precision_of(alpha, sigma))
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for noisy, clean in zip(
             x.split(self._together), result.split(self._together), strict=True
@@ -154,8 +155,16 @@ class LocalScoreMachine:
         clean.div_(weights.sum(-1)[:, None])
 
 
+@lru_cache(maxsize=REMEMBERED)
+def machine(class_id: str, dtype: torch.dtype, device: torch.device) -> LocalScoreMachine:
+    """Return the machine over a class of emoji, one for every size of the patch."""
+    return LocalScoreMachine(training_images(class_id, dtype, device))
+
+
 class LocalEmoji(EmojiModel):
     """The local score machine over a class of emoji.
+
+    The patch goes with the call, so a model of another patch costs nothing.
 
     Args:
         device: Where the images live.
@@ -166,13 +175,9 @@ class LocalEmoji(EmojiModel):
         """Load nothing yet."""
         super().__init__(info(), device)
         self._patch = patch
-        self._machines: dict[tuple[str, torch.dtype], LocalScoreMachine] = {}
 
     def _posterior_mean(
         self, x: torch.Tensor, alpha: float, sigma: float, cond: str
     ) -> torch.Tensor:
-        key = (cond, x.dtype)
-        if key not in self._machines:
-            self._machines[key] = LocalScoreMachine(self.images(cond, x.dtype))
         side = patch_side(sigma / alpha, self._patch)
-        return self._machines[key].posterior_mean(x, alpha, sigma, side)
+        return machine(cond, x.dtype, self.device).posterior_mean(x, alpha, sigma, side)

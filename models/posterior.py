@@ -8,10 +8,18 @@ import torch
 # that are denormal numbers, and arithmetic on those is ten times slower.
 _FLOOR = -80.0
 
-# Below this noise the posterior is its nearest member to every digit; squares must not underflow.
-SMALLEST_SIGMA = 1e-8
+_SMALLEST = 1e-8
 
 _CHUNK = 2**23  # weights at a time: bounds the memory of a large batch
+
+
+def precision_of(alpha: float, sigma: float) -> float:
+    """Return 1 / sigma^2, sigma not below 1e-8 max(alpha, 1).
+
+    Below that the posterior is its nearest member to every digit, and what multiplies the
+    squares, 1 / sigma^2 and alpha^2 / sigma^2, stays within float32.
+    """
+    return max(sigma, _SMALLEST * max(alpha, 1.0)) ** -2
 
 
 def weights_(logits: torch.Tensor) -> torch.Tensor:
@@ -50,7 +58,7 @@ class PointPosterior:
         rows = max(1, _CHUNK // len(self._centred))
         if len(x) > rows:
             return torch.cat([self.posterior_mean(p, alpha, sigma) for p in x.split(rows)])
-        precision = max(sigma, SMALLEST_SIGMA) ** -2
+        precision = precision_of(alpha, sigma)
         # In this order no product leaves the range of float32 at any level.
         shifted = torch.sub(x, self.mean, alpha=alpha).mul_(alpha * precision)
         logits = torch.addmm(

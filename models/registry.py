@@ -34,8 +34,10 @@ def load(model_id: str, device: str = "cpu", **options: float) -> Denoiser:
 
     Raises:
         ValueError: Unknown model, option or device, or a value outside its range.
-        TypeError: A value that is not a number.
+        TypeError: ``model_id`` is not a string, or a value not a number.
     """
+    if not isinstance(model_id, str):
+        raise TypeError(f"model_id={model_id!r} must be a string; allowed: {', '.join(MODELS)}")
     if model_id not in MODELS:
         raise ValueError(f"model_id={model_id!r} is unknown; allowed: {', '.join(MODELS)}")
     known = {option.name: option for option in MODELS[model_id].options}

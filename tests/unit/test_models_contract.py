@@ -75,6 +75,17 @@ def test_every_level_gives_a_finite_answer_within_the_data(
 
 
 @pytest.mark.parametrize("model_id", MODELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_ends_of_the_allowed_range_are_answered_too(model_id: str, dtype: torch.dtype) -> None:
+    model = load(model_id)
+    for alpha in (5e-324, 1e-160, 1e-30, 1e-12, 1.0, 1e6, 1e12):
+        for sigma in (5e-324, 1e-160, 1e-20, 1e-9, 1e-6, 1.0, 1e12):
+            x = alpha * model.denoise(draw(model, 2, dtype), 0.0, 1.0)
+            x += sigma * draw(model, 2, dtype)
+            assert torch.isfinite(model.denoise(x, alpha, sigma)).all(), (alpha, sigma)
+
+
+@pytest.mark.parametrize("model_id", MODELS)
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
 )
@@ -136,13 +147,19 @@ def test_bad_calls_name_what_is_wrong(model_id: str) -> None:
         model.denoise(x[0], 1.0, 0.5)
     with pytest.raises(ValueError, match="x has shape"):
         model.denoise(torch.cat([x, x], -1), 1.0, 0.5)
-    for bad in (-0.1, float("nan"), float("inf"), 1e13):
+    for bad in (-0.1, float("nan"), float("inf"), 1e13, 10**400):
         with pytest.raises(ValueError, match="alpha="):
             model.denoise(x, bad, 0.5)
         with pytest.raises(ValueError, match="sigma="):
             model.denoise(x, 1.0, bad)
-    with pytest.raises(TypeError, match="sigma"):
-        model.denoise(x, 1.0, "0.5")  # type: ignore[arg-type]
+    for wrong in ("0.5", None, [0.5], 1j, True, torch.tensor(0.5)):
+        with pytest.raises(TypeError, match="^alpha must be a number"):
+            model.denoise(x, wrong, 0.5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="^sigma must be a number"):
+            model.denoise(x, 1.0, wrong)  # type: ignore[arg-type]
+    for nothing in (["a"], 3, {}):
+        with pytest.raises(TypeError, match="^cond="):
+            model.denoise(x, 1.0, 0.5, nothing)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="x must be a floating-point"):
         model.denoise(x.to(torch.int64), 1.0, 0.5)
     with pytest.raises(TypeError, match="x must be a floating-point"):
@@ -152,6 +169,9 @@ def test_bad_calls_name_what_is_wrong(model_id: str) -> None:
 def test_load_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValueError, match="model_id='emoji-global'.*emoji-local"):
         load("emoji-global")
+    for nothing in (["x"], None, {}):
+        with pytest.raises(TypeError, match="^model_id=.*emoji-local"):
+            load(nothing)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="colour=3.0.*patch"):
         load("emoji-local", colour=3.0)
     with pytest.raises(ValueError, match="patch=3.0.*none"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models import MODELS, atlas, load
+from models import MODELS, atlas, emoji, load, local_score
 from models.emoji import EmojiModel, IdealEmoji
 from models.local_score import FULL, LocalScoreMachine, patch_side
 
@@ -97,6 +97,32 @@ def test_only_the_ratio_sets_the_patch() -> None:
     once = local.denoise(x, 1.0, 0.7, "hearts")
     half = local.denoise(0.5 * x, 0.5, 0.35, "hearts")
     torch.testing.assert_close(once, half, rtol=0, atol=1e-9)
+
+
+def test_a_drag_of_the_patch_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+
+    class Counted(LocalScoreMachine):
+        def __init__(self, images: torch.Tensor, together: int | None = None) -> None:
+            built.append(len(images))
+            super().__init__(images, together)
+
+    monkeypatch.setattr(local_score, "LocalScoreMachine", Counted)
+    local_score.machine.cache_clear()
+    emoji.posterior.cache_clear()
+    x = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(3))
+    answers = []
+    for position in range(40):  # more positions than models are remembered
+        model = load("emoji-local", patch=1.0 + 0.5 * position)
+        assert isinstance(model, EmojiModel)
+        answers.append(model.denoise(x, 1.0, 0.5, "hearts"))
+        model.nearest(x, "hearts")
+    assert built == [39]
+    assert emoji.posterior.cache_info().misses == 1
+    # The patch still counts.
+    assert not torch.equal(answers[0], answers[-1])
+    assert torch.equal(load("emoji-local", patch=1.0).denoise(x, 1.0, 0.5, "hearts"), answers[0])
+    local_score.machine.cache_clear()
 
 
 def test_the_patch_shrinks_from_63_to_3_log_linearly() -> None:
