@@ -6,6 +6,7 @@ arrays stay float32 under both.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -61,14 +62,14 @@ class NumpyBackend:
         total = first.astype(dtype) if weight == 1.0 else np.multiply(first, weight, dtype=dtype)
         if dtype != np.float32:
             for weight, array in rest:
-                total += np.multiply(array, weight, dtype=dtype)
-            return total
+                total = total + np.multiply(array, weight, dtype=dtype)
+            return np.asarray(total)
         # float32 as torch has it: the weight rounded, then a fused multiply-add. A float64
         # product of two float32 numbers is exact, so that only the sum is rounded.
         for weight, array in rest:
             product = np.multiply(array, np.float64(np.float32(weight)), dtype=np.float64)
             total = np.add(total, product, dtype=np.float64).astype(np.float32)
-        return total
+        return np.asarray(total)
 
     def cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else x.astype(dtype)
@@ -116,6 +117,11 @@ class TorchBackend:
         self.torch = torch
         self.float32 = torch.float32
         self._half = (torch.float16, torch.bfloat16)
+
+    def tensor(self, array: np.ndarray, device: Any = None) -> Array:
+        """A tensor of its own with the values of a host array."""
+        made = self.torch.from_numpy(np.array(array))
+        return made if device is None else made.to(device)
 
     def is_floating(self, dtype: Any) -> bool:
         return bool(dtype.is_floating_point)
@@ -210,6 +216,8 @@ def _draw(
     """Noise of one generator for the batch, or of a list with one generator for each sample."""
     if not isinstance(generator, (list, tuple)):
         return draw(shape, generator)
+    if not shape:
+        raise ValueError("generator is a list, but sample has no batch axis: pass one generator.")
     if len(generator) == 1:
         return draw(shape, generator[0])
     if len(generator) != shape[0]:
@@ -249,6 +257,12 @@ _NUMPY = NumpyBackend()
 def torch_backend() -> TorchBackend:
     """The torch backend, made when the first tensor is seen."""
     return TorchBackend()
+
+
+@cache
+def torch_is_installed() -> bool:
+    """Whether torch can be imported; it is not imported to find out."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def backend_of(x: Array, name: str) -> NumpyBackend | TorchBackend:

@@ -85,8 +85,9 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
         bound.apply_defaults()
         values = {name: bound.arguments[name] for name in names}
         for name, translation in self._translations.items():
-            if isinstance(values.get(name), str):
-                values[name] = translation.get(values[name], values[name])
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = translation.get(value, value)
         for parameter in self.parameters():
             if parameter.call == "init":
                 values[parameter.name] = parameter.check(values[parameter.name])
@@ -111,7 +112,7 @@ class ConfigMixin:
     has_compatibles = True
     _config: FrozenDict
     #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
-    _translations: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {}
     _compatibles: tuple[str, ...] = ()
 
     @classmethod
@@ -155,8 +156,10 @@ class ConfigMixin:
     # --- from and to dictionaries -------------------------------------------------------------
 
     @classmethod
-    def _init_keys(cls) -> set[str]:
-        return {p.name for p in cls.parameters() if p.call == "init"}
+    @functools.cache
+    def _init_keys(cls) -> frozenset[str]:
+        """Names of the constructor's described parameters."""
+        return frozenset(p.name for p in cls.parameters() if p.call == "init")
 
     @classmethod
     def from_config(
@@ -195,6 +198,9 @@ class ConfigMixin:
         expected = cls._init_keys()
         chosen = {k: v for k, v in original.items() if k in expected}
         chosen |= {k: kwargs.pop(k) for k in list(kwargs) if k in expected}
+        for name, translation in cls._translations.items():
+            if name in chosen and chosen[name] is None and None in translation:
+                chosen[name] = translation[None]
         hidden = {k: v for k, v in original.items() if k not in chosen}
         scheduler = cls(**chosen)
         if "_class_name" in hidden:

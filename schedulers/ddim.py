@@ -65,7 +65,7 @@ class DDIMScheduler(VpScheduler):
         self._make_table(tensor_format)
         final = np.float32(1.0) if set_alpha_to_one else self._table[0]
         self._final_abar = float(final)
-        self.final_alpha_cumprod = self._export(np.array(final))
+        self._publish("final_alpha_cumprod", np.array(final))
         self._fresh_grid()
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from . import params as p
 from .arrays import Array, Generator, backend_of
+from .checks import check_one_way, check_times
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.exponential import fresh_variance, posterior_row, posterior_variance
-from .scheduler import Reference, StepKey, check_one_way, check_times
+from .scheduler import Reference, StepKey
 from .trained import VpScheduler
 from .weights import Weights
 
@@ -47,6 +48,11 @@ class DDPMScheduler(VpScheduler):
         "2006.11239",
         "Eq. 7 and algorithm 2.",
     )
+
+    # A sibling's config may say None where it means the default.
+    _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
+        "variance_type": {None: "fixed_small"}
+    }
 
     @configured
     def __init__(
@@ -98,7 +104,7 @@ class DDPMScheduler(VpScheduler):
         if timesteps is None:
             self._set_spaced(num_inference_steps, device)  # type: ignore[arg-type]
         else:
-            times = check_times(timesteps, self._train_steps).astype(np.int64)
+            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
             self._set_times(times, len(times), device)
 
     def previous_timestep(self, timestep: int) -> int:
@@ -189,11 +195,21 @@ class DDPMScheduler(VpScheduler):
             return_dict=return_dict,
         )
 
+    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
+        if self.variance_type in LEARNED and getattr(sample, "ndim", 0) > 1:
+            return model_output[:, : sample.shape[1]]
+        return model_output
+
     def _split(self, model_output: Array, timestep: Any, sample: Array) -> tuple[Array, Array]:
         """Prediction and standard deviation out of a model output with doubled channels."""
         backend = backend_of(model_output, "model_output")
         shape, wanted = tuple(model_output.shape), tuple(sample.shape)
-        doubled = (wanted[0], 2 * wanted[1], *wanted[2:]) if len(wanted) > 1 else ()
+        if len(wanted) < 2:
+            raise ValueError(
+                f"sample has shape {wanted}; variance_type={self.variance_type!r} needs a channel "
+                "axis (the second), along which the model returns the variance."
+            )
+        doubled = (wanted[0], 2 * wanted[1], *wanted[2:])
         if shape != doubled:
             raise ValueError(
                 f"model_output has shape {shape}; variance_type={self.variance_type!r} needs "

@@ -12,35 +12,28 @@ import numpy as np
 
 from . import params as p
 from . import prediction, spacing
-from .arrays import Array, Generator, host_values
+from .arrays import Array, Generator
+from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
 from .config import configured
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .rules.exponential import multistep_row
-from .scheduler import (
-    CountedScheduler,
-    Reference,
-    StepKey,
-    check_curves,
-    check_one_way,
-    check_steps,
-    check_times,
-)
-from .trained import TrainedScheduler
+from .scheduler import Reference, StepKey
+from .trained import LevelScheduler
 from .weights import Weights
 
 #: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
 SHORT_RUN = 15
-_CURVES: tuple[str, ...] = (
-    "use_karras_sigmas",
-    "use_lu_lambdas",
-    "use_exponential_sigmas",
-    "use_beta_sigmas",
-    "use_flow_sigmas",
-)
+#: Sigma curves, then the flow, which a curve takes precedence over.
+_GRIDS = (*CURVES, "use_flow_sigmas")
+#: Variance types with which the model returns a variance beside its prediction.
+LEARNED = ("learned", "learned_range")
 
 
-class OpenGridScheduler(CountedScheduler, TrainedScheduler):
+class OpenGridScheduler(LevelScheduler):
     """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
+
+    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+    _flow_shift = 1.0
 
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
@@ -48,7 +41,7 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
 
     def _lookup_times(self) -> list[float]:
         # Curves read the table by sigma and are clamped to it; only spaced times can leave it.
-        curved = any(self.config.get(name) for name in _CURVES)
+        curved = any(self._setting(name) for name in _GRIDS)
         return [] if curved else self._times
 
     def _make_grid(self, num_inference_steps: int | None, device: Any, timesteps: Any) -> None:
@@ -58,32 +51,39 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
         check_curves(config, timesteps)
         table, log_table = self._rho_table, self._log_rho_table
         if timesteps is not None:
-            times = check_times(timesteps, self._train_steps).astype(np.int64)
+            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
             n = len(times)
         else:
             n = check_steps(num_inference_steps, self._train_steps)
             clipped = int(
                 np.searchsorted(-log_table[::-1], np.float32(config["lambda_min_clipped"]))
             )
+            last = self._train_steps - clipped
+            if last < n:
+                raise ValueError(
+                    f"lambda_min_clipped={config['lambda_min_clipped']:g} leaves {max(last, 0)} "
+                    f"training steps for {n} steps; choose a smaller one."
+                )
             times = spacing.open_timesteps(
                 config["timestep_spacing"],
                 n,
                 self._train_steps,
                 config["steps_offset"],
-                self._train_steps - clipped,
+                last,
                 exact=self.compat == "paper",
             )
-        levels = self._curve(n)
-        if levels is None:
+        levels = self._curve(float(table[0]), float(table[-1]), n)
+        if levels is None and self._setting("use_flow_sigmas"):
+            levels = spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
+            times = (levels * self._train_steps).astype(np.int64)
+        elif levels is None:
             if times[0] > len(table) - 1:
-                self._times = times.tolist()
+                self._times, self._rhos = times.tolist(), []
                 self._check_visited()
             levels = np.interp(times, np.arange(len(table)), table)
-        elif config.get("use_flow_sigmas") and not self._curved():
-            times = (levels * self._train_steps).astype(np.int64)
         else:
             fractional = spacing.times_of(levels, log_table)
-            rounds = config.get("use_karras_sigmas") or config.get("use_lu_lambdas")
+            rounds = self._setting("use_karras_sigmas") or self._setting("use_lu_lambdas")
             cosine = config["beta_schedule"] == "squaredcos_cap_v2"
             # Upstream cuts fractional times off where it does not round them.
             times = (fractional.round() if rounds and not cosine else fractional).astype(np.int64)
@@ -93,47 +93,17 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
 
     def _check_visited(self) -> None:
         super()._check_visited()
-        if self.config.get("use_flow_sigmas") and max(self._rhos) >= 1.0:
-            curve = next(name for name in _CURVES if self.config.get(name))
+        if self._setting("use_flow_sigmas") and self._rhos and max(self._rhos) >= 1.0:
+            curve = next(name for name in _GRIDS if self._setting(name))
             raise ValueError(
                 f"use_flow_sigmas=True cannot be combined with {curve}=True: the curve reaches "
                 f"sigma={max(self._rhos):.3g}, and a flow ends at 1."
             )
 
-    def _curved(self) -> bool:
-        """Whether one of the sigma curves, which come before the flow, is chosen."""
-        return any(self.config.get(name) for name in _CURVES[:-1])
-
-    def _curve(self, n: int) -> np.ndarray | None:
-        """The sigma curve that the config asks for, between the ends of the whole table."""
-        config, table = self.config, self._rho_table
-        low, high = config.get("sigma_min"), config.get("sigma_max")
-        low = float(table[0]) if low is None else float(low)
-        high = float(table[-1]) if high is None else float(high)
-        if config.get("use_karras_sigmas"):
-            return spacing.karras_sigmas(high, low, n)
-        if config.get("use_lu_lambdas"):
-            ends = float(self._log_rho_table[-1]), float(self._log_rho_table[0])
-            return np.exp(np.linspace(*ends, n))
-        if config.get("use_exponential_sigmas"):
-            return spacing.exponential_sigmas(high, low, n)
-        if config.get("use_beta_sigmas"):
-            return spacing.beta_sigmas(high, low, n)
-        if config.get("use_flow_sigmas"):
-            return spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
-        return None
-
     def _level(self, t: float, sigma: float) -> Level:
         """The level that an entry of ``sigmas`` stands for."""
-        make = flow_level if self.config["use_flow_sigmas"] else vp_level_of_rho
+        make = flow_level if self._setting("use_flow_sigmas") else vp_level_of_rho
         return make(t, sigma)
-
-    def _make_stages(self) -> tuple[Stage, ...]:
-        levels = [self._level(t, s) for t, s in zip([*self._times, 0.0], self._rhos, strict=True)]
-        return tuple(
-            Stage(t, here, target)
-            for t, here, target in zip(self._times, levels, levels[1:], strict=False)
-        )
 
     def _off_schedule(self, value: float) -> int:
         """Upstream takes a training time off the schedule for the last one, in silence."""
@@ -147,16 +117,6 @@ class OpenGridScheduler(CountedScheduler, TrainedScheduler):
             stacklevel=6,
         )
         return len(self._times) - 1
-
-    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
-        times = np.atleast_1d(host_values(timesteps))
-        if self._begin_index is None:
-            indices = [self.index_for_timestep(t) for t in times.tolist()]
-        else:
-            now = self._begin_index if self._step_index is None else self._step_index
-            indices = [now] * len(times)
-        levels = [self._level(0.0, self._rhos[i]) for i in indices]
-        return np.array([lv.alpha for lv in levels]), np.array([lv.sigma for lv in levels])
 
 
 class DPMSolverMultistepScheduler(OpenGridScheduler):
@@ -187,7 +147,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         "Algorithm 2; DPM-Solver, arXiv 2206.00927.",
     )
     _noise_in_float32 = True
-    _translations: ClassVar[Mapping[str, Mapping[str, str]]] = {
+    _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "solver_type": {"logrho": "midpoint", "bh1": "midpoint", "bh2": "midpoint"},
         "algorithm_type": {"deis": "dpmsolver++"},
     }
@@ -237,9 +197,10 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         self._keeps = frozenset({"x0" if algorithm_type.endswith("++") else "eps"})
         self._depth = solver_order
         self._make_table(tensor_format)
-        self.alpha_t = self._export(np.sqrt(self._table))
-        self.sigma_t = self._export(np.sqrt(np.float32(1.0) - self._table))
-        self.lambda_t = self._export(-self._log_rho_table)
+        with np.errstate(invalid="ignore"):
+            self._publish("alpha_t", np.sqrt(self._table))
+            self._publish("sigma_t", np.sqrt(np.float32(1.0) - self._table))
+        self._publish("lambda_t", -self._log_rho_table)
         self._fresh_grid()
 
     def set_timesteps(
@@ -266,7 +227,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         if mu is not None:
             if not self.config["use_dynamic_shifting"]:
                 raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
-            if not math.isfinite(mu) or abs(mu) > 50:
+            if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
                 raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
             self._flow_shift = math.exp(mu)
             self.register_to_config(flow_shift=self._flow_shift)
@@ -343,17 +304,21 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, or shapes that do not match.
         """
-        if self.config["variance_type"] is not None and getattr(sample, "ndim", 0) > 1:
-            model_output = model_output[:, : sample.shape[1]]
+        output = self._prediction_in(model_output, sample)
         return self._advance(
-            model_output, timestep, sample, generator, variance_noise, return_dict=return_dict
+            output, timestep, sample, generator, variance_noise, return_dict=return_dict
         )
+
+    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
+        if self.config["variance_type"] in LEARNED and getattr(sample, "ndim", 0) > 1:
+            return model_output[:, : sample.shape[1]]
+        return model_output
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
         """What the order, the curve and the length of the run make idle."""
         reasons = {}
-        curve = next((name for name in _CURVES if values.get(name)), None)
+        curve = next((name for name in _GRIDS if values.get(name)), None)
         if curve is not None:
             for name in ("timestep_spacing", "steps_offset", "lambda_min_clipped"):
                 reasons[name] = f"{curve} runs over the whole table."
@@ -362,7 +327,8 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
             reasons["flow_shift"] = "the sigmas are not the flow's."
         reasons["use_dynamic_shifting"] = "only set_timesteps(mu=...) uses it."
         reasons["time_shift_type"] = "only set_timesteps(mu=...) uses it."
-        reasons["variance_type"] = "the model returns no variance."
+        if values.get("variance_type") not in LEARNED:
+            reasons["variance_type"] = "only a learned variance is cut off."
         steps, order = values.get("steps"), values.get("solver_order")
         if order == 1:
             reasons["solver_type"] = "order 1 uses no slope."

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import params as p
-from .arrays import Array, Generator, host_values
+from .arrays import Array, Generator
+from .checks import check_curves, check_training_steps
 from .config import configured
 from .levels import Stage
 from .prediction import Reading
 from .rules import euler
-from .scheduler import Reference, StepKey, check_curves
+from .scheduler import Reference, StepKey
 from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights
@@ -87,8 +88,9 @@ class EulerDiscreteScheduler(SigmaScheduler):
         self._make_table(tensor_format)
         self._fresh_grid()
         if self._continuous:
-            self.timesteps = self._export(0.25 * np.log(self._rho_table[::-1]))
-            self._times = host_values(self.timesteps).tolist()
+            times = np.float32(0.25) * np.log(self._rho_table[::-1])
+            self._publish("timesteps", times)
+            self._times = times.tolist()
 
     @property
     def _continuous(self) -> bool:
@@ -229,12 +231,11 @@ class EulerDiscreteScheduler(SigmaScheduler):
             model_output, timestep, sample, generator, key=key, return_dict=return_dict
         )
 
-    def _velocity_index(self, timesteps: Array) -> Array:
+    def _velocity_index(self, times: np.ndarray) -> np.ndarray:
         if self.compat == "paper":
-            return timesteps
+            return check_training_steps(times, len(self._table))
         # Upstream reads the table at the position in the schedule, not at the training step.
-        times = np.atleast_1d(host_values(timesteps)).tolist()
-        return np.array([self.index_for_timestep(t) for t in times])
+        return np.array([self.index_for_timestep(t) for t in times.tolist()])
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from . import params as p
 from .arrays import Array
+from .checks import check_curves, check_whole
 from .config import configured
 from .levels import Stage, ve_level
 from .rules import euler
-from .scheduler import Reference, StepKey, check_curves
+from .scheduler import Reference, StepKey
 from .trained import SigmaScheduler
 from .weights import Weights
 
@@ -44,6 +45,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
     order = 2
     _depth = 2
     _keeps = frozenset({"x", "eps"})
+    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
 
     @configured
     def __init__(
@@ -89,7 +91,12 @@ class HeunDiscreteScheduler(SigmaScheduler):
             ValueError: Not exactly one of steps and times given, out of range, not descending,
                 times beside a sigma curve, or the noise schedule is undefined on the grid.
         """
-        self._spread = num_train_timesteps
+        table = len(self._table)
+        self._spread = (
+            None
+            if num_train_timesteps is None
+            else check_whole("num_train_timesteps", num_train_timesteps, 1, table)
+        )
         ways = ("num_inference_steps", "timesteps")
         self._make_grid(num_inference_steps, device, timesteps, None, ways)
 

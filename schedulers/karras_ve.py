@@ -10,12 +10,13 @@ import numpy as np
 
 from . import params as p
 from .arrays import Array, Generator, backend_of, view_position
+from .checks import check_steps, check_training_steps
 from .config import configured
 from .levels import Stage, ve_level
 from .output import DerivativeOutput
 from .prediction import Reading
 from .rules import euler
-from .scheduler import Reference, Scheduler, StepKey, check_steps
+from .scheduler import Reference, Scheduler, StepKey
 from .weights import Weights
 
 
@@ -62,8 +63,7 @@ class KarrasVeScheduler(Scheduler):
             raise ValueError(f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.")
         self._start(tensor_format)
         self.init_noise_sigma = sigma_max
-        self.timesteps = None
-        self.schedule = None
+        self.timesteps = self.sigmas = self.schedule = None
         #: The last sigma_hat handed out, and its value on the host.
         self._raised: tuple[Any, float] = (None, 0.0)
 
@@ -85,7 +85,7 @@ class KarrasVeScheduler(Scheduler):
         descending = high**power * (low / high) ** (power * ramp)
         levels = descending.astype(np.float32)
         self._install(np.arange(n)[::-1].copy(), np.append(levels, np.float32(0.0)), n, device)
-        self.schedule = self._export(levels[::-1].copy(), device)
+        self._publish("schedule", levels[::-1].copy(), device)
 
     def _make_stages(self) -> tuple[Stage, ...]:
         stages: list[Stage] = []
@@ -262,7 +262,16 @@ class KarrasVeScheduler(Scheduler):
         here = self._check_sigma("sigma_hat", sigma_hat)
         if here == 0.0:
             raise ValueError("sigma_hat=0 must be above 0.")
-        return here, self._check_sigma("sigma_prev", sigma_prev)
+        target = self._check_sigma("sigma_prev", sigma_prev)
+        if target > here:
+            raise ValueError(f"sigma_prev={target:g} must not be above sigma_hat={here:g}.")
+        return here, target
+
+    def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self._require_timesteps("add_noise")
+        index = check_training_steps(times, len(self._times))
+        sigma = np.array(self._rhos)[len(self._times) - 1 - index]
+        return np.ones_like(sigma), sigma
 
     def predict_x0(self, model_output: Array, timestep: float, sample: Array) -> Array:
         """The clean sample ``sample + sigma_hat * model_output``.

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
+from .checks import shown
+
 Kind = Literal["float", "int", "bool", "choice", "numbers"]
 Group = Literal["scheduler", "noise schedule", "spacing", "stochasticity", "prediction"]
 
@@ -142,9 +144,13 @@ class Parameter:
         number = _scalar(value)
         wanted = "an integer" if self.kind == "int" else "a number"
         if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
-            raise TypeError(f"{self.name}={value!r} must be {wanted} in {self.range}.")
-        if not self.range.admits(float(number)):
-            raise ValueError(f"{self.name}={value!r} must be {wanted} in {self.range}.")
+            raise TypeError(f"{self.name}={shown(value)} must be {wanted} in {self.range}.")
+        try:
+            inside = self.range.admits(float(number))
+        except OverflowError:
+            inside = False
+        if not inside:
+            raise ValueError(f"{self.name}={shown(value)} must be {wanted} in {self.range}.")
         if self.kind == "int":
             if not isinstance(number, Integral) and not float(number).is_integer():
                 raise TypeError(f"{self.name}={value!r} must be an integer in {self.range}.")
@@ -179,6 +185,8 @@ def _scalar(value: Any) -> Any:
 # --- the descriptions -------------------------------------------------------------------------
 
 _POSITIVE = Range(0.0, low_open=True)
+#: Noise levels whose squares float32 can still hold.
+_SIGMA = Range(1e-12, 1e12)
 _SPACING_TEXT = (
     "Where the steps go: linspace takes both ends, leading multiples of T/N from below, trailing "
     "multiples from the last training step down."
@@ -286,13 +294,13 @@ LambdaMinClipped = Annotated[
 ]
 SigmaMin = Annotated[
     float | None,
-    _POSITIVE,
+    _SIGMA,
     Slider(0.001, 1.0, 0.001, log=True),
     About("Smallest sigma of the Karras, exponential or beta curve.", "spacing", True),
 ]
 SigmaMax = Annotated[
     float | None,
-    _POSITIVE,
+    _SIGMA,
     Slider(1.0, 200.0, 0.1, log=True),
     About("Largest sigma of the Karras, exponential or beta curve.", "spacing", True),
 ]
@@ -362,8 +370,21 @@ VarianceTypeDDPM = Annotated[
     ),
 ]  # fmt: skip
 VarianceTypeSolver = Annotated[
-    Literal["learned", "learned_range"] | None,
-    About("For models that also return a variance: it is cut off.", "prediction", True),
+    Literal[
+        "fixed_small",
+        "fixed_small_log",
+        "fixed_large",
+        "fixed_large_log",
+        "learned",
+        "learned_range",
+    ]
+    | None,
+    About(
+        "A learned variance in the model's output is cut off; the fixed ones of DDPM configs "
+        "change nothing.",
+        "prediction",
+        True,
+    ),
 ]
 SolverOrder = Annotated[
     int,
@@ -397,13 +418,13 @@ EulerAtFinal = Annotated[
 ]
 VeSigmaMin = Annotated[
     float,
-    _POSITIVE,
+    _SIGMA,
     Slider(0.001, 1, 0.001, log=True),
     About("Smallest noise level.", "noise schedule"),
 ]
 VeSigmaMax = Annotated[
     float,
-    _POSITIVE,
+    _SIGMA,
     Slider(1, 200, 1, log=True),
     About("Largest noise level.", "noise schedule"),
 ]

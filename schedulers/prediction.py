@@ -83,18 +83,3 @@ def inverse(read: Reading, level: Level) -> tuple[float, float]:
         return -read.x0_x / read.x0_out, 1.0 / read.x0_out
     scale = level.sigma * read.eps_out
     return (1.0 - level.sigma * read.eps_x) / scale, -level.alpha / scale
-
-
-def output_weights(prediction_type: str, level: Level) -> tuple[float, float]:
-    """What a model must return: ``out = on_x * x + on_x0 * x0``.
-
-    Args:
-        prediction_type: One of ``PREDICTION_TYPES``.
-        level: Where the model is asked; ``x`` is the unscaled sample there.
-
-    Returns:
-        ``(on_x, on_x0)``.
-    """
-    if prediction_type == "epsilon":
-        return 1.0 / level.sigma, -level.alpha / level.sigma
-    return inverse(reading(prediction_type, level), level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -18,8 +18,10 @@ from .arrays import (
     backend_of,
     host_values,
     torch_backend,
+    torch_is_installed,
     view_position,
 )
+from .checks import CURVES, check_batch_times, check_whole, shown
 from .config import ConfigMixin
 from .levels import Level, Stage
 from .output import StepOutput
@@ -141,27 +143,44 @@ class Scheduler(ConfigMixin):
     #: Whether noise is drawn in float32 whatever the model returns.
     _noise_in_float32: ClassVar[bool] = False
 
-    timesteps: Array
+    #: Parameters of other classes that this one reads when a config carries them, as upstream.
+    _reads_foreign: ClassVar[frozenset[str]] = frozenset()
+
     sigmas: Array
     num_inference_steps: int | None
+    _times: list[float]
+    _rhos: list[float]
+    _positions: dict[float, int] | None
+    _plans: dict[tuple[Any, ...], Plan]
+    _memory: deque[Evaluation]
+    _step_index: int | None
+    _begin_index: int | None
     #: Standard deviation of the initial noise that a run starts from.
     init_noise_sigma: Any = 1.0
+
+    def __init_subclass__(cls) -> None:
+        """Make ``set_timesteps`` of every class all or nothing."""
+        super().__init_subclass__()
+        if "set_timesteps" in cls.__dict__:
+            cls.set_timesteps = _all_or_nothing(cls.__dict__["set_timesteps"])  # type: ignore[attr-defined]
 
     # --- construction -------------------------------------------------------------------------
 
     def _start(self, tensor_format: str | None) -> None:
-        """State common to all classes; the table is made before, the grid after this."""
+        """State common to all classes; the table is made after this, then the grid."""
         if tensor_format is None:
-            tensor_format = "pt" if _torch_is_installed() else "np"
-        self.num_inference_steps = None
-        self._stages: tuple[Stage, ...] | None = None
-        self._memory: deque[Evaluation] = deque(maxlen=max(self._depth - 1, 0))
-        self._step_index: int | None = None
-        self._begin_index: int | None = None
-        self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._device_tables: dict[Any, tuple[Array, Array]] = {}
+            tensor_format = "pt" if torch_is_installed() else "np"
         self._check_format(tensor_format)
         self.tensor_format = tensor_format
+        self.num_inference_steps = None
+        self._published: dict[str, tuple[np.ndarray, Any]] = {}
+        self._stages: tuple[Stage, ...] | None = None
+        self._forget()
+
+    def _setting(self, name: str) -> Any:
+        """A config value that this class knows; a foreign key of the same name is none of it."""
+        known = name in self._init_keys() or name in self._reads_foreign
+        return self._config.get(name) if known else None
 
     @staticmethod
     def _check_format(tensor_format: object) -> None:
@@ -187,9 +206,34 @@ class Scheduler(ConfigMixin):
         self._check_format(tensor_format)
         if tensor_format != self.tensor_format:
             self.tensor_format = tensor_format
-            self.timesteps = self._export(host_values(self.timesteps))
-            self.sigmas = self._export(host_values(self.sigmas))
+            for name, (array, device) in self._published.items():
+                self._publish(name, array, device)
         return self
+
+    def _publish(self, name: str, array: np.ndarray, device: Any = None) -> None:
+        """Set a public attribute to a host array in the format of ``tensor_format``."""
+        self._published[name] = (array, device)
+        exported = array if self.tensor_format == "np" else torch_backend().tensor(array, device)
+        if name == "timesteps":
+            self._timesteps = self._own_timesteps = exported
+        else:
+            setattr(self, name, exported)
+
+    @property
+    def timesteps(self) -> Array:
+        """The times at which the model is asked, in the order of the calls."""
+        return self._timesteps
+
+    @timesteps.setter
+    def timesteps(self, values: Array) -> None:
+        # Callers of diffusers cut the schedule short by assignment.
+        self._timesteps = values
+        if values is not None:
+            self._times = host_values(values).astype(np.float64).tolist()
+            self._positions = None
+            if self._stateless:
+                self._stages = None
+                self._plans = {}
 
     @staticmethod
     def match_shape(values: Array, broadcast_array: Array) -> Array:
@@ -203,14 +247,8 @@ class Scheduler(ConfigMixin):
             Shape (batch, 1, ..., 1).
         """
         backend = backend_of(broadcast_array, "broadcast_array")
+        _require_floats(broadcast_array, "broadcast_array", backend)
         return backend.broadcast(host_values(values), broadcast_array)
-
-    def _export(self, array: np.ndarray, device: Any = None) -> Array:
-        """A host array in the format of ``tensor_format``."""
-        if self.tensor_format == "np":
-            return array
-        tensor = torch_backend().torch.from_numpy(np.ascontiguousarray(array))
-        return tensor if device is None else tensor.to(device)
 
     # --- the grid -----------------------------------------------------------------------------
 
@@ -229,23 +267,22 @@ class Scheduler(ConfigMixin):
             n: Number of inference steps; None for the grid a fresh object shows.
             device: Where ``timesteps`` go.
         """
-        self._times: list[float] = times.tolist()
-        self._positions: dict[float, int] | None = None
-        self._rhos: list[float] = sigmas.tolist()
-        self.timesteps = self._export(times, device)
-        self.sigmas = self._export(sigmas)
+        self._publish("timesteps", times, device)
+        self._publish("sigmas", sigmas)
+        self._times = times.tolist()
+        self._positions = None
+        self._rhos = sigmas.tolist()
         self.num_inference_steps = n
         self._stages = None
-        self._plans.clear()
         self._forget()
-        config = self.config
         #: Whether the data prediction is clipped or thresholded.
-        self._alters = bool(config.get("thresholding") or config.get("clip_sample"))
+        self._alters = bool(self._setting("thresholding") or self._setting("clip_sample"))
         if n is not None:
             self._check_visited()
 
     def _forget(self) -> None:
-        self._memory.clear()
+        self._plans = {}
+        self._memory = deque(maxlen=max(self._depth - 1, 0))
         self._step_index = None
         self._begin_index = None
 
@@ -282,7 +319,7 @@ class Scheduler(ConfigMixin):
     @property
     def prediction_type(self) -> str:
         """What the model is expected to return."""
-        return str(self.config.get("prediction_type", "epsilon"))
+        return str(self._setting("prediction_type") or "epsilon")
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -344,15 +381,13 @@ class Scheduler(ConfigMixin):
 
         ``x`` is the unscaled sample. This undoes exactly what ``step`` does with the output.
         """
-        here = self.stages[i].here
-        if self.prediction_type == "epsilon":
-            return 1.0 / here.sigma, -here.alpha / here.sigma
-        return prediction.inverse(self._reading(self.stages[i], self._default_key()), here)
+        stage = self.stages[i]
+        return prediction.inverse(self._reading(stage, self._default_key()), stage.here)
 
     def _alter_x0(self, x0: Array) -> Array:
         backend = backend_of(x0, "model_output")
         config = self.config
-        if config.get("thresholding"):
+        if self._setting("thresholding"):
             return backend.threshold(
                 x0, config["dynamic_thresholding_ratio"], config["sample_max_value"]
             )
@@ -409,14 +444,14 @@ class Scheduler(ConfigMixin):
         """
         if isinstance(timestep, (int, float)):
             return timestep
-        position = view_position(timestep, self.timesteps)
+        position = view_position(timestep, self._own_timesteps)
         if position is not None:
-            return self._times[position]
+            return float(self._published["timesteps"][0][position])
         try:
             return float(timestep.item() if hasattr(timestep, "item") else timestep)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
-                f"timestep={timestep!r} must be a single number, one of scheduler.timesteps."
+                f"timestep={shown(timestep)} must be a single number, one of scheduler.timesteps."
             ) from error
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Array = None) -> int:
@@ -598,8 +633,13 @@ class Scheduler(ConfigMixin):
             )
         return wide
 
+    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
+        """The part of a model output that predicts the sample; the rest may be a variance."""
+        del sample
+        return model_output
+
     def predict_x0(self, model_output: Array, timestep: Any, sample: Array) -> Array:
-        """The clean sample that ``step`` would predict, without taking the step.
+        """The clean sample that ``step`` with default arguments would predict, without a step.
 
         Args:
             model_output: What the model returned, shape of the sample.
@@ -614,6 +654,7 @@ class Scheduler(ConfigMixin):
         """
         self._require_timesteps("predict_x0")
         backend = backend_of(sample, "sample")
+        model_output = self._prediction_in(model_output, sample)
         wide = self._check_pair(model_output, sample, backend)
         before = self._step_index
         _, plan, _ = self._current_stage(timestep, self._default_key())
@@ -628,8 +669,8 @@ class Scheduler(ConfigMixin):
 
     # --- the forward process ------------------------------------------------------------------
 
-    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The alpha and sigma, float64, for given timesteps of ``add_noise``."""
+    def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The alpha and sigma for given times of ``add_noise``."""
         raise AttributeError("a scheduler class must say how it looks levels up")
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Array) -> Array:
@@ -646,23 +687,29 @@ class Scheduler(ConfigMixin):
         Raises:
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
-        backend = backend_of(original_samples, "original_samples")
-        if noise.shape != original_samples.shape:
-            raise ValueError(
-                f"noise has shape {tuple(noise.shape)}, but original_samples has shape "
-                f"{tuple(original_samples.shape)}; they must be equal."
-            )
-        alpha, sigma = self._levels_at(timesteps)
-        batch = original_samples.shape[0] if original_samples.ndim else 1
-        if len(alpha) not in (1, batch):
-            raise ValueError(
-                f"timesteps holds {len(alpha)} times for {batch} original_samples; give one, or "
-                "one for each."
-            )
+        backend = self._check_noising(original_samples, "original_samples", noise)
+        alpha, sigma = self._levels_at(check_batch_times(timesteps, batch_size(original_samples)))
         return (
             backend.broadcast(alpha, original_samples) * original_samples
             + backend.broadcast(sigma, original_samples) * noise
         )
+
+    @staticmethod
+    def _check_noising(samples: Array, name: str, noise: Array) -> Any:
+        """The backend of clean samples and noise that belong together."""
+        backend = backend_of(samples, name)
+        if backend_of(noise, "noise") is not backend:
+            raise TypeError(
+                f"noise is a {type(noise).__name__} and {name} a {type(samples).__name__}; pass "
+                "two arrays of the same library."
+            )
+        if noise.shape != samples.shape:
+            raise ValueError(
+                f"noise has shape {tuple(noise.shape)}, but {name} has shape "
+                f"{tuple(samples.shape)}; they must be equal."
+            )
+        _require_floats(samples, name, backend)
+        return backend
 
     @classmethod
     def inert(cls, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -717,8 +764,14 @@ class CountedScheduler(Scheduler):
         return self._begin_index
 
     def set_begin_index(self, begin_index: int = 0) -> None:
-        """Start the run at this position of ``timesteps`` (image-to-image)."""
-        self._begin_index = begin_index
+        """Start the run at this position of ``timesteps`` (image-to-image).
+
+        Raises:
+            TypeError: It is not an integer.
+            ValueError: It lies outside the schedule.
+        """
+        last = max(0, len(self._times) - 1)
+        self._begin_index = check_whole("begin_index", begin_index, 0, last)
 
     def _locate(self, timestep: Any) -> int:
         """Position of the present call, which becomes ``step_index``."""
@@ -731,105 +784,33 @@ class CountedScheduler(Scheduler):
         return self._step_index
 
 
-@functools.cache
-def _torch_is_installed() -> bool:
-    import importlib.util
+def _all_or_nothing(set_timesteps: Callable[..., None]) -> Callable[..., None]:
+    """Wrap ``set_timesteps`` so that a refused call leaves the scheduler as it was."""
 
-    return importlib.util.find_spec("torch") is not None
+    @functools.wraps(set_timesteps)
+    def wrapper(self: Scheduler, *args: Any, **kwargs: Any) -> None:
+        before = dict(self.__dict__)
+        published = dict(self._published)
+        try:
+            set_timesteps(self, *args, **kwargs)
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            self._published = published
+            raise
 
-
-def check_steps(num_inference_steps: Any, most: int | None) -> int:
-    """The number of steps as an int.
-
-    Raises:
-        TypeError: It is not an integer.
-        ValueError: It is below 1, or above the number of training steps.
-    """
-    allowed = f"1..{most} (num_train_timesteps)" if most is not None else "1 or more"
-    steps = num_inference_steps
-    if isinstance(steps, (bool, np.bool_)) or not (
-        isinstance(steps, (int, np.integer)) or (isinstance(steps, float) and steps.is_integer())
-    ):
-        raise TypeError(f"num_inference_steps={steps!r} must be an integer in {allowed}.")
-    if steps < 1 or (most is not None and steps > most):
-        raise ValueError(f"num_inference_steps={steps!r} must lie in {allowed}.")
-    return int(steps)
+    return wrapper
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
-    """A list of numbers as a float64 array."""
-    try:
-        return np.atleast_1d(host_values(values).astype(np.float64))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}={values!r} must be a list of numbers.") from error
+def _require_floats(x: Array, name: str, backend: Any) -> None:
+    """Refuse integers, in which levels between 0 and 1 cannot be written."""
+    if not backend.is_floating(x.dtype):
+        raise TypeError(f"{name} ({x.dtype}) must hold floating point numbers.")
 
 
-def check_times(timesteps: Any, train_steps: int, name: str = "timesteps") -> np.ndarray:
-    """Custom timesteps as a descending float64 array.
-
-    Raises:
-        ValueError: Empty, not finite, not strictly descending, or outside [0, train_steps).
-    """
-    times = _numbers(timesteps, name)
-    if times.ndim != 1 or times.size == 0:
-        raise ValueError(f"{name} has shape {times.shape}; it must be a non-empty list.")
-    if not np.isfinite(times).all():
-        raise ValueError(f"{name}={times.tolist()} must be finite.")
-    if (np.diff(times) >= 0).any():
-        raise ValueError(f"{name}={times.tolist()} must be in descending order.")
-    if times[0] >= train_steps or times[-1] < 0:
-        raise ValueError(
-            f"{name} run from {times[0]:g} to {times[-1]:g}; they must lie in "
-            f"0..{train_steps - 1} (num_train_timesteps={train_steps})."
-        )
-    return times
-
-
-def check_sigmas(sigmas: Any, name: str = "sigmas") -> np.ndarray:
-    """Custom sigmas, the final one included, as a descending float64 array.
-
-    Raises:
-        ValueError: Fewer than two, negative, not finite, or not strictly descending.
-    """
-    values = _numbers(sigmas, name)
-    if values.ndim != 1 or values.size < 2:
-        raise ValueError(
-            f"{name} has shape {values.shape}; it must list at least two levels, the final one "
-            "(usually 0) included."
-        )
-    if not np.isfinite(values).all() or values[-1] < 0:
-        raise ValueError(f"{name}={values.tolist()} must be finite and not negative.")
-    if (np.diff(values) >= 0).any():
-        raise ValueError(f"{name}={values.tolist()} must be in descending order.")
-    return values
-
-
-def check_one_way(given: Mapping[str, Any]) -> None:
-    """Exactly one of the ways to say where the steps go must be used.
-
-    Raises:
-        ValueError: None or several were given.
-    """
-    used = [name for name, value in given.items() if value is not None]
-    names = ", ".join(given)
-    if len(used) != 1:
-        raise ValueError(f"pass exactly one of {names}; got {', '.join(used) or 'none of them'}.")
-
-
-CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-
-
-def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
-    """At most one sigma curve, and none beside custom timesteps.
-
-    Raises:
-        ValueError: More than one, or one together with ``timesteps``.
-    """
-    used = [name for name in (*CURVES, "use_lu_lambdas") if config.get(name)]
-    if len(used) > 1:
-        raise ValueError(f"only one of {', '.join(used)} can be True.")
-    if timesteps is not None and used:
-        raise ValueError(f"timesteps cannot be given together with {used[0]}=True.")
+def batch_size(samples: Array) -> int:
+    """Number of samples along the first axis."""
+    return int(samples.shape[0]) if samples.ndim else 1
 
 
 def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:

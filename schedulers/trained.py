@@ -13,18 +13,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import spacing, tables
-from .arrays import Array, backend_of, host_values
-from .levels import Level, Stage, ve_level, vp_level
-from .scheduler import (
-    CountedScheduler,
-    KarrasDiffusionSchedulers,
-    Scheduler,
+from .arrays import Array, backend_of, torch_backend
+from .checks import (
+    CURVES,
+    check_batch_times,
+    check_curve_ends,
     check_curves,
     check_one_way,
     check_sigmas,
     check_steps,
     check_times,
+    check_training_steps,
 )
+from .levels import Level, Stage, ve_level, vp_level
+from .scheduler import CountedScheduler, KarrasDiffusionSchedulers, Scheduler, batch_size
 
 
 class TrainedScheduler(Scheduler):
@@ -42,7 +44,7 @@ class TrainedScheduler(Scheduler):
         """Betas and their products, from the config."""
         self._start(tensor_format)
         config = self.config
-        zero_snr = bool(config.get("rescale_betas_zero_snr"))
+        zero_snr = bool(self._setting("rescale_betas_zero_snr"))
         with np.errstate(invalid="ignore", divide="ignore"):
             betas = tables.make_betas(
                 config["beta_schedule"],
@@ -58,15 +60,15 @@ class TrainedScheduler(Scheduler):
             self._rho_table = tables.rhos(cumulative)
             self._log_rho_table = np.log(self._rho_table)
         self._table = cumulative
-        self.betas = self._export(betas)
-        self.alphas = self._export(np.float32(1.0) - betas)
-        self.alphas_cumprod = self._export(cumulative)
+        self._betas = betas
+        self._publish("betas", betas)
+        self._publish("alphas", np.float32(1.0) - betas)
+        self._publish("alphas_cumprod", cumulative)
 
     @property
     def training(self) -> tables.TrainingTable:
         """The discrete forward process the model was trained on."""
-        betas = host_values(self.betas).astype(np.float64)
-        return tables.TrainingTable(betas, self._table.astype(np.float64))
+        return tables.TrainingTable(self._betas.astype(np.float64), self._table.astype(np.float64))
 
     @property
     def _train_steps(self) -> int:
@@ -76,43 +78,42 @@ class TrainedScheduler(Scheduler):
         """alphas_cumprod at a training step."""
         return float(self._table[t])
 
-    def _blame(self, what: str) -> ValueError:
-        """An error for a level that the noise schedule does not define."""
-        config = self.config
-        if config["trained_betas"] is not None:
-            culprit = f"trained_betas (length {len(config['trained_betas'])})"
-        elif config["beta_end"] > 1.0 and config["beta_schedule"] in (
-            "linear",
-            "scaled_linear",
-            "sigmoid",
-        ):
-            culprit = f"beta_end={config['beta_end']!r}"
-        else:
-            culprit = f"beta_start={config['beta_start']!r}"
-        return ValueError(f"{culprit} {what}")
-
     def _check_visited(self) -> None:
-        """Refuse times beyond the table, and levels where it has left (0, 1]."""
-        table = len(self._table)
-        latest = max(self._lookup_times(), default=0.0)
-        if latest > table - 1 and self._must_refuse_late(latest):
-            raise self._blame(
-                f"covers {table} training steps, but the grid asks for t={latest:g}: give one "
-                f"beta for each of num_train_timesteps={self._train_steps} steps, or fewer steps."
+        """Refuse times that the table does not have, and levels at which nothing is defined."""
+        table, times = len(self._table), self._lookup_times()
+        late = [t for t in times if t > table - 1]
+        # One time past the end is an offset that upstream's interpolation clamps; a table that is
+        # too short, or an offset of many steps, is a mistake.
+        if late and (table < self._train_steps or len(late) > self._late_times_allowed):
+            if table < self._train_steps:
+                raise ValueError(
+                    f"trained_betas holds {table} betas, but the grid asks for t={late[0]:g}: give "
+                    f"one for each of num_train_timesteps={self._train_steps} steps, or take "
+                    "fewer steps."
+                )
+            raise ValueError(
+                f"steps_offset={self.config['steps_offset']!r} leads to t={late[0]:g}, past the "
+                f"last training step {table - 1}: choose a smaller offset."
             )
-        if not all(0.0 <= rho < np.inf for rho in self._rhos[:-1]) and not self._pure_noise_ok():
-            raise self._blame(
-                "leads to a level with alphas_cumprod outside (0, 1]; choose smaller betas."
-            )
+        for rho in self._rhos[:-1]:
+            if not (0.0 < rho < np.inf or (rho == np.inf and self._pure_noise_ok())):
+                raise self._undefined(rho)
 
-    def _must_refuse_late(self, latest: float) -> bool:
-        """Whether a time past the table is an error; classes that interpolate clamp it instead.
+    def _undefined(self, rho: float) -> ValueError:
+        """An error for a level at which the noise schedule has left (0, 1)."""
+        config = self.config
+        what = "no noise" if rho == 0.0 else "no signal" if rho == np.inf else "no variance"
+        where = f"a level with {what}, where a step is not defined"
+        if config["trained_betas"] is not None:
+            return ValueError(f"trained_betas lead to {where}.")
+        names = ["beta_start", "beta_end", "num_train_timesteps"]
+        if config["beta_end"] > 1.0:
+            names = names[1:]
+        told = ", ".join(f"{name}={config[name]!r}" for name in names)
+        return ValueError(f"{told} lead to {where}: choose betas inside (0, 1) and not too many.")
 
-        They clamp an offset that leads past the last training step, never a table that is too
-        short for the grid.
-        """
-        del latest
-        return len(self._table) < self._train_steps
+    #: How many times past the table are clamped to it rather than refused.
+    _late_times_allowed: ClassVar[int] = 1
 
     def _lookup_times(self) -> list[float]:
         """Times at which the grid reads the table."""
@@ -135,24 +136,19 @@ class TrainedScheduler(Scheduler):
         Raises:
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
-        backend = backend_of(sample, "sample")
-        if noise.shape != sample.shape:
-            raise ValueError(
-                f"noise has shape {tuple(noise.shape)}, but sample has shape "
-                f"{tuple(sample.shape)}; they must be equal."
-            )
+        backend = self._check_noising(sample, "sample", noise)
+        index = self._velocity_index(check_batch_times(timesteps, batch_size(sample)))
         alpha, sigma = self._velocity_tables()
-        index = self._velocity_index(timesteps)
         return (
-            backend.gather(alpha, index, sample) * noise
-            - backend.gather(sigma, index, sample) * sample
+            backend.broadcast(alpha[index], sample) * noise
+            - backend.broadcast(sigma[index], sample) * sample
         )
 
     def _velocity_tables(self) -> tuple[np.ndarray, np.ndarray]:
         return np.sqrt(self._table), np.sqrt(np.float32(1.0) - self._table)
 
-    def _velocity_index(self, timesteps: Array) -> Array:
-        return timesteps
+    def _velocity_index(self, times: np.ndarray) -> np.ndarray:
+        return check_training_steps(times, len(self._table))
 
 
 class VpScheduler(TrainedScheduler):
@@ -160,6 +156,7 @@ class VpScheduler(TrainedScheduler):
 
     _stateless = True
     _zero_snr_floor = False
+    _late_times_allowed = 0
 
     def _fresh_grid(self) -> None:
         steps = self._train_steps
@@ -181,14 +178,10 @@ class VpScheduler(TrainedScheduler):
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._sampled = n
         if times[0] >= len(self._table):
-            self._times = times.tolist()
-            self._rhos = []
+            self._times, self._rhos = times.tolist(), []
             self._check_visited()
         final = self._target(int(times[-1]), times, len(times) - 1)
         self._install(times, np.append(self._rho_table[times], np.float32(final.rho)), n, device)
-
-    def _must_refuse_late(self, latest: float) -> bool:
-        return True
 
     def _pure_noise_ok(self) -> bool:
         # At zero terminal SNR the last training level is pure noise, which v and x0 survive.
@@ -210,18 +203,64 @@ class VpScheduler(TrainedScheduler):
             for i, t in enumerate(times)
         )
 
-    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
-        index = np.atleast_1d(host_values(timesteps)).astype(np.int64)
-        if index.size and not 0 <= index.min() <= index.max() < len(self._table):
-            raise ValueError(
-                f"timesteps run from {index.min()} to {index.max()}; they must lie in "
-                f"0..{len(self._table) - 1}."
-            )
-        abar = self._table[index]
+    def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        abar = self._table[check_training_steps(times, len(self._table))]
         return np.sqrt(abar), np.sqrt(np.float32(1.0) - abar)
 
 
-class SigmaScheduler(CountedScheduler, TrainedScheduler):
+class LevelScheduler(CountedScheduler, TrainedScheduler):
+    """A position counted from the first call, on levels that ``sigmas`` spell out."""
+
+    def _level(self, t: float, sigma: float) -> Level:
+        """The level that an entry of ``sigmas`` stands for."""
+        raise AttributeError("a scheduler class must say what its sigmas mean")
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        times = [*self._times, 0.0]
+        levels = [self._level(t, sigma) for t, sigma in zip(times, self._rhos, strict=False)]
+        return tuple(
+            Stage(t, here, target)
+            for t, here, target in zip(self._times, levels, levels[1:], strict=False)
+        )
+
+    def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._begin_index is None:
+            indices = [self.index_for_timestep(t) for t in times.tolist()]
+        else:
+            now = self._begin_index if self._step_index is None else self._step_index
+            indices = [now] * len(times)
+        levels = [self._level(0.0, self._rhos[i]) for i in indices]
+        return np.array([lv.alpha for lv in levels]), np.array([lv.sigma for lv in levels])
+
+    def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
+        """The sigma curve that the config asks for.
+
+        Args:
+            low: Its lower end where the config does not give one.
+            high: Its upper end, likewise.
+            n: Number of sigmas.
+        """
+        curve = next((name for name in CURVES if self._setting(name)), None)
+        if curve is None:
+            return None
+        given_low, given_high = self._curve_ends()
+        low = low if given_low is None else float(given_low)
+        high = high if given_high is None else float(given_high)
+        check_curve_ends(low, high, n)
+        if curve == "use_lu_lambdas":
+            return np.exp(np.linspace(self._log_rho_table[-1], self._log_rho_table[0], n))
+        if curve == "use_karras_sigmas":
+            return spacing.karras_sigmas(high, low, n)
+        if curve == "use_exponential_sigmas":
+            return spacing.exponential_sigmas(high, low, n)
+        return spacing.beta_sigmas(high, low, n)
+
+    def _curve_ends(self) -> tuple[float | None, float | None]:
+        """Ends of the curve that the config gives."""
+        return self._setting("sigma_min"), self._setting("sigma_max")
+
+
+class SigmaScheduler(LevelScheduler):
     """``x0 + sigma eps``, float timesteps, position counted from the first call."""
 
     #: dtype of ``timesteps`` before ``set_timesteps``; float32 after it, in every class.
@@ -243,7 +282,7 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
             largest = np.sqrt(largest * largest + np.float32(1.0))
         if self.tensor_format == "np":
             return float(largest)
-        return torch_scalar(largest)
+        return torch_backend().tensor(np.asarray(largest))
 
     def _make_grid(
         self,
@@ -258,7 +297,7 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         check_one_way({k: v for k, v in (given | {"sigmas": sigmas}).items() if k in ways})
         check_curves(self.config, timesteps)
         if sigmas is not None:
-            levels = check_sigmas(sigmas).astype(np.float32)
+            levels = check_sigmas(sigmas)
             times = spacing.times_of(levels[:-1], self._log_rho_table)
         else:
             times, levels = self._spaced_grid(num_inference_steps, timesteps)
@@ -269,10 +308,11 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         self,
         num_inference_steps: int | None,
         timesteps: Any,
+        check: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         config = self.config
         if timesteps is not None:
-            times = check_times(timesteps, self._train_steps)
+            times = check_times(timesteps, self._train_steps, whole=False)
             n = len(times)
         else:
             n = check_steps(num_inference_steps, self._train_steps)
@@ -285,14 +325,14 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
             )
         times = times.astype(np.float32)
         steps = np.arange(len(self._rho_table))
-        if times[0] > len(steps) - 1:
-            self._times = times.tolist()
+        if check and times[0] > len(steps) - 1:
+            self._times, self._rhos = times.tolist(), []
             self._check_visited()
         levels = self._interpolate(times, steps, n)
-        curved = self._curve(levels, n)
+        curved = self._curve(float(levels[-1]), float(levels[0]), n)
         if curved is not None:
             levels, times = curved, spacing.times_of(curved, self._log_rho_table)
-        final = self._rho_table[0] if config.get("final_sigmas_type") == "sigma_min" else 0.0
+        final = self._rho_table[0] if self._setting("final_sigmas_type") == "sigma_min" else 0.0
         return times, np.append(levels, final).astype(np.float32)
 
     def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
@@ -300,25 +340,12 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         del n
         return np.asarray(np.interp(times, steps, self._rho_table))
 
-    def _curve(self, levels: np.ndarray, n: int) -> np.ndarray | None:
-        """The sigma curve that the config asks for, between the ends of ``levels``."""
-        config = self.config
-        low, high = config.get("sigma_min"), config.get("sigma_max")
-        low = float(levels[-1]) if low is None else float(low)
-        high = float(levels[0]) if high is None else float(high)
-        if config.get("use_karras_sigmas"):
-            return spacing.karras_sigmas(high, low, n)
-        if config.get("use_exponential_sigmas"):
-            return spacing.exponential_sigmas(high, low, n)
-        if config.get("use_beta_sigmas"):
-            return spacing.beta_sigmas(high, low, n)
-        return None
-
     def _show_whole_run(self) -> None:
         """Show the run over every training step, as upstream's constructor of these classes."""
         self._fresh_grid()
-        if len(self._table) == self._train_steps and np.isfinite(self._rho_table).all():
-            times, levels = self._spaced_grid(self._train_steps, None)
+        usable = np.isfinite(self._rho_table).all() and (self._rho_table > 0.0).all()
+        if len(self._table) == self._train_steps and usable:
+            times, levels = self._spaced_grid(self._train_steps, None, check=False)
             self._lay_out(times.astype(np.float32), levels, None, None)
 
     def _lay_out(
@@ -331,13 +358,8 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         """Install a grid with one call for each time."""
         self._install(times, levels, n, device)
 
-    def _make_stages(self) -> tuple[Stage, ...]:
-        times = [*self._times, 0.0]
-        levels = [ve_level(t, sigma) for t, sigma in zip(times, self._rhos, strict=False)]
-        return tuple(
-            Stage(t, here, target)
-            for t, here, target in zip(self._times, levels, levels[1:], strict=False)
-        )
+    def _level(self, t: float, sigma: float) -> Level:
+        return ve_level(t, sigma)
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -374,16 +396,6 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
                 stacklevel=3,
             )
 
-    def _levels_at(self, timesteps: Any) -> tuple[np.ndarray, np.ndarray]:
-        times = np.atleast_1d(host_values(timesteps))
-        if self._begin_index is None:
-            indices = [self.index_for_timestep(t) for t in times.tolist()]
-        else:
-            now = self._begin_index if self._step_index is None else self._step_index
-            indices = [now] * len(times)
-        sigma = np.array([self._rhos[i] for i in indices])
-        return np.ones_like(sigma), sigma
-
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
         """What a sigma curve or the kind of prediction makes idle."""
@@ -393,17 +405,7 @@ class SigmaScheduler(CountedScheduler, TrainedScheduler):
         if (
             values.get("sigma_min") is not None
             and values.get("sigma_max") is not None
-            and any(
-                values.get(name)
-                for name in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-            )
+            and any(values.get(name) for name in CURVES)
         ):
             reasons["interpolation_type"] = "the curve runs from sigma_max to sigma_min."
         return reasons
-
-
-def torch_scalar(value: np.float32) -> Any:
-    """A 0-d float32 tensor on the host."""
-    from .arrays import torch_backend
-
-    return torch_backend().torch.tensor(float(value), dtype=torch_backend().float32)

@@ -1,5 +1,6 @@
 """Wrong input is refused at the door: ValueError or TypeError that names the parameter."""
 
+import inspect
 import math
 from collections.abc import Mapping
 
@@ -189,7 +190,7 @@ def test_at_most_one_sigma_curve(name: str) -> None:
 
 
 def custom(name: str, argument: str) -> bool:
-    return argument in SCHEDULERS[name].set_timesteps.__code__.co_varnames
+    return argument in inspect.signature(SCHEDULERS[name].set_timesteps).parameters
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if custom(n, "timesteps")])
@@ -272,3 +273,56 @@ def test_registry_names_the_closest() -> None:
 
     with pytest.raises(ValueError, match=r"DPM\+\+ 2M Karras"):
         from_name("DPM++ 2M Karas")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "steps", "culprit"),
+    [
+        ("DDIMScheduler", {"steps_offset": 500}, 4, "steps_offset"),
+        ("LMSDiscreteScheduler", {"steps_offset": 500, "timestep_spacing": "leading"}, 4, "steps_offset"),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "sigma_min": 1e3}, 4, "sigma_min"),
+        ("KarrasVeScheduler", {"sigma_max": 1e300}, 4, "sigma_max"),
+        ("DDIMScheduler", {"num_train_timesteps": 100_000}, 4, "num_train_timesteps"),
+        ("DDPMScheduler", {"beta_start": 0.0}, 10, "beta_start"),
+        ("EulerDiscreteScheduler", {"trained_betas": [1e-12] * 1000}, 10, "trained_betas"),
+        ("DDPMScheduler", {"num_train_timesteps": 10**400}, 4, "num_train_timesteps"),
+        ("DDIMScheduler", {}, 10**400, "num_inference_steps"),
+        ("KarrasVeScheduler", {}, 10**12, "num_inference_steps"),
+    ],
+)  # fmt: skip
+def test_the_culprit_is_named(
+    name: str, config: dict[str, object], steps: int, culprit: str
+) -> None:
+    with pytest.raises(ValueError, match=culprit):
+        SCHEDULERS[name](**config).set_timesteps(steps)
+
+
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+def test_lambda_clipped_beyond_the_table(spacing: str) -> None:
+    scheduler = SCHEDULERS["DPMSolverMultistepScheduler"](
+        lambda_min_clipped=9.2, timestep_spacing=spacing
+    )
+    with pytest.raises(ValueError, match="lambda_min_clipped"):
+        scheduler.set_timesteps(4)
+
+
+@pytest.mark.parametrize("times", [[3.9, 3.1], ["30", "2"]], ids=str)
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DPMSolverMultistepScheduler"])
+def test_training_steps_are_whole_numbers(name: str, times: list[object]) -> None:
+    with pytest.raises(REFUSED, match="timesteps"):
+        SCHEDULERS[name]().set_timesteps(timesteps=times)
+
+
+@pytest.mark.parametrize("method", ["add_noise", "get_velocity"])
+@pytest.mark.parametrize("times", [[-1], [5000], [5.5], [1, 2, 3], [math.nan], "soon"], ids=str)
+def test_times_of_the_forward_process(method: str, times: object) -> None:
+    x = torch_noise()
+    with pytest.raises(REFUSED, match="timesteps"):
+        getattr(SCHEDULERS["DDIMScheduler"](), method)(x, x, times)
+
+
+@pytest.mark.parametrize("method", ["add_noise", "get_velocity"])
+def test_integers_cannot_be_noised(method: str) -> None:
+    x = torch_noise().to(int)
+    with pytest.raises(TypeError, match="floating point"):
+        getattr(SCHEDULERS["DDIMScheduler"](), method)(x, x, [5, 5])

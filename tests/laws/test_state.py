@@ -175,3 +175,38 @@ def test_objects_share_nothing(name: str) -> None:
     } & {id(value) for value in vars(b).values()}
     assert not shared
     assert noise(1).flags.writeable
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_refused_set_timesteps_changes_nothing(name: str) -> None:
+    scheduler = make(name, 5)
+    before = copy.deepcopy(scheduler)
+    with pytest.raises(ValueError, match="num_inference_steps"):
+        scheduler.set_timesteps(0)
+    assert scheduler.timesteps.tolist() == before.timesteps.tolist()
+    assert scheduler.stages == before.stages
+    assert scheduler.config == before.config
+
+
+def test_a_schedule_cut_short_by_assignment() -> None:
+    """Callers of diffusers assign timesteps; the rest of the run goes on from there."""
+    for name in ("DDIMScheduler", "DDPMScheduler"):
+        whole, cut = make(name, 10), make(name, 10)
+        cut.timesteps = cut.timesteps[5:]
+        x = torch_noise()
+        for t in cut.timesteps:
+            one, other = (
+                s.step(x, t, x, generator=torch.Generator().manual_seed(0)).prev_sample
+                for s in (whole, cut)
+            )
+            assert torch.equal(one, other)
+
+
+def test_formats_switch_everything() -> None:
+    for name in NAMES:
+        scheduler = make(name, 5, tensor_format="np")
+        public = {k: v for k, v in vars(scheduler).items() if isinstance(v, np.ndarray)}
+        scheduler.set_format("pt")
+        kinds = {k: type(getattr(scheduler, k)) for k in public if not k.startswith("_")}
+        assert set(kinds.values()) == {torch.Tensor}, kinds
+        assert isinstance(scheduler.timesteps, torch.Tensor)

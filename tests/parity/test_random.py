@@ -33,7 +33,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
 }
 #: What only ours refuses: settings that contradict each other, and levels without an answer.
 STRICTER = (
-    "use_lu_lambdas can be True",  # upstream silently prefers one curve
+    "only one of use_",  # upstream silently prefers one curve
     "use_flow_sigmas=True cannot be combined",  # NaN
     "outside (0, 1]",  # alphas_cumprod underflows: NaN
     "where the signal is zero",  # x0 = infinity, which clipping would hide
