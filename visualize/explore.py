@@ -2,7 +2,8 @@
 
 Nothing here knows of gradio. A question is answered with ``{"ok": True, ...}`` or with
 ``{"ok": False, "errors": {control: message}}``; an answer never holds NaN, and a question never
-raises. The two functions for the API, `api_schedule` and `api_run`, raise `SpecError` instead.
+raises. The two for the API, `Explorer.api_schedule` and `Explorer.api_run`, raise `SpecError`
+instead.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -40,7 +41,7 @@ from visualize.explain import chips, columns, equations
 from visualize.films import film as film_of
 from visualize.films import frames_to_keep, moment
 
-__all__ = ["Explorer", "api_run", "api_schedule", "film", "live", "schedule", "schema", "shared"]
+__all__ = ["Explorer", "is_live"]
 
 LOG = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ LIVE_CALLS = 120
 LIVE_WORK = 160
 LIVE_MS = 150
 LIVE_SECONDS = 120.0
+FILM_SECONDS = 30.0
 API_SECONDS = 60.0
 QUEUE_SECONDS = 3.0
 MESSAGE_SECONDS = 1 / 60
@@ -59,6 +61,14 @@ class Explorer:
     """Answers the page's questions; holds the one thing that visitors share, a bounded cache.
 
     Safe to use from many threads. At most ``workers`` runs compute at a time, whoever asks.
+
+    Attributes:
+        device: Where it computes unless a question says otherwise.
+        cache: The trajectories of the films made so far.
+        api_schedule: `schedule` with the arguments of `asking`, for programs.
+        api_run: A run with the arguments of `asking`, for programs: ``{"spec", "nfe", "film",
+            "final"}``, the film as the page gets it (frames thinned out where the run is long)
+            and the final samples as ``b64f32`` of the model's shape. A run may take a minute.
     """
 
     def __init__(
@@ -81,6 +91,8 @@ class Explorer:
         self._slots = threading.BoundedSemaphore(workers)
         self._plan = functools.lru_cache(maxsize=64)(plan_of)
         self._reach = functools.lru_cache(maxsize=64)(_reach)
+        self.api_schedule = asking(self._told)
+        self.api_run = asking(self._run)
 
     # --- questions ---------------------------------------------------------------------------
 
@@ -116,7 +128,8 @@ class Explorer:
         """The whole film of a run that is small enough for a drag; larger ones are refused.
 
         Beside the spec, ``settings`` may name the ``device`` to compute on; it is no part of the
-        link, because the film is the same on every device up to rounding. A film that *Run live* has already made is handed out whatever its size.
+        link, because the film is the same on every device up to rounding. A film that *Run live*
+        has already made is handed out whatever its size.
         """
         return _answer(lambda: self._film(*self._placed(settings)))
 
@@ -145,7 +158,7 @@ class Explorer:
             spec, device = self._placed(settings)
             plan = self._plan(spec)
             model = self._model(spec, device)
-            found = self.cache.find(spec, device)
+            found = self.cache.find(spec, device, _kept(spec))
             if found is not None:
                 yield {"done": True, "film": film_of(found, model) | {"cached": True}}
                 return
@@ -201,7 +214,7 @@ class Explorer:
         return str(wanted)
 
     def _film(self, spec: RunSpec, device: str) -> dict[str, Any]:
-        found = self.cache.find(spec, device)
+        found = self.cache.find(spec, device, _kept(spec))
         if found is not None:
             return film_of(found, self._model(spec, device)) | {"cached": True}
         plan = self._plan(spec)
@@ -214,16 +227,37 @@ class Explorer:
                 "samples): use Run live.",
             )
         model = self._model(spec, device)
-        made, cached = self.cache.get(spec, device, lambda: self._compute(plan, device))
+        made, cached = self._made(plan, device, FILM_SECONDS)
         return film_of(made, model) | {"cached": cached}
 
-    def _compute(
-        self, plan: Schedule, device: str, *, keep: int | None = None, seconds: float = 30.0
-    ) -> Trajectory:
+    def _told(self, spec: RunSpec, device: str) -> dict[str, Any]:
+        self._device(device)  # refused as by a run, though nothing is computed there
+        return self._schedule(spec)
+
+    def _run(self, spec: RunSpec, device: str) -> dict[str, Any]:
+        place = self._device(device)
+        plan = self._plan(spec)
+        made, cached = self._made(plan, place, API_SECONDS)
+        return {
+            "ok": True,
+            "spec": spec.to_dict(),
+            "nfe": plan.nfe,
+            "film": film_of(made, self._model(spec, place)) | {"cached": cached},
+            "final": b64(np.nan_to_num(made.samples[-1])),
+        }
+
+    def _made(self, plan: Schedule, device: str, seconds: float) -> tuple[Trajectory, bool]:
+        """The run, and whether the cache had it."""
+        spec = plan.spec
+        return self.cache.get(
+            spec, device, lambda: self._compute(plan, device, seconds), _kept(spec)
+        )
+
+    def _compute(self, plan: Schedule, device: str, seconds: float) -> Trajectory:
         if not self._slots.acquire(timeout=QUEUE_SECONDS):
             raise SpecError("", "The server is busy with other runs: try again in a moment.")
         try:
-            recorder = Recorder(plan, device, keep=keep)
+            recorder = Recorder(plan, device, keep=_kept(plan.spec))
             for frame in run(plan.spec, device=device, seconds=seconds):
                 recorder.add(frame)
             if not recorder.complete:
@@ -240,7 +274,7 @@ class Explorer:
         stop: threading.Event | None,
         seconds: float,
     ) -> Iterator[dict[str, Any]]:
-        recorder = Recorder(plan, device, keep=frames_to_keep(plan.spec, _width(plan.spec)))
+        recorder = Recorder(plan, device, keep=_kept(plan.spec))
         end = time.monotonic() + seconds
         shown = 0.0
         for frame in run(plan.spec, device=device, stop=stop, seconds=seconds):
@@ -265,83 +299,6 @@ class Explorer:
     def _extent(self, spec: RunSpec) -> float:
         return self._reach(spec.model, spec.cond, spec.options)
 
-    # --- the API -----------------------------------------------------------------------------
-
-    def api_schedule(
-        self,
-        scheduler: str,
-        config: str | Mapping[str, Any] = "{}",
-        steps: float = 20,
-        model: str = "",
-        cond: str = "",
-        seed: float = 0,
-        samples: float = 1,
-    ) -> dict[str, Any]:
-        """Levels, weights, chips and equations of a run, for programs.
-
-        Args:
-            scheduler: Class name ("EulerDiscreteScheduler") or a name people know
-                ("DPM++ 2M Karras").
-            config: Parameters by name, as an object or as its JSON text.
-            steps: Number of inference steps, 1 to 1000.
-            model: Model id; empty for the first.
-            cond: Class id; empty for the model's default.
-            seed: 0 to 2**32 - 1.
-            samples: 1 to 64.
-
-        Returns:
-            What `schedule` answers.
-
-        Raises:
-            SpecError: A setting is not allowed; the message names it.
-        """
-        spec = _spec_of(scheduler, config, steps, model, cond, seed, samples)
-        return _raising(_answer(lambda: self._schedule(spec)))
-
-    def api_run(
-        self,
-        scheduler: str,
-        config: str | Mapping[str, Any] = "{}",
-        steps: float = 20,
-        model: str = "",
-        cond: str = "",
-        seed: float = 0,
-        samples: float = 1,
-        device: str = "",
-    ) -> dict[str, Any]:
-        """Sample, for programs; arguments as for `api_schedule`, and the device.
-
-        ``device`` is "cuda", "mps" or "cpu"; empty for the one chosen at the start.
-
-        Returns:
-            ``{"spec", "nfe", "film", "final"}``: the film as the page gets it (frames thinned
-            out where the run is long) and the final samples as ``b64f32`` of the model's shape.
-
-        Raises:
-            SpecError: A setting is not allowed, or the run takes more than a minute.
-        """
-        spec = _spec_of(scheduler, config, steps, model, cond, seed, samples)
-        place = self._device(device)
-
-        def answer() -> dict[str, Any]:
-            plan = self._plan(spec)
-            keep = frames_to_keep(spec, _width(spec))
-            made, cached = self.cache.get(
-                spec,
-                place,
-                lambda: self._compute(plan, place, keep=keep, seconds=API_SECONDS),
-            )
-            final = np.nan_to_num(made.samples[-1])
-            return {
-                "ok": True,
-                "spec": spec.to_dict(),
-                "nfe": plan.nfe,
-                "film": film_of(made, self._model(spec, place)) | {"cached": cached},
-                "final": b64(final),
-            }
-
-        return _raising(_answer(answer))
-
 
 def is_live(plan: Schedule) -> bool:
     """Whether a run is small enough to be computed again on every move of a control."""
@@ -349,72 +306,66 @@ def is_live(plan: Schedule) -> bool:
     return samples <= LIVE_SAMPLES and plan.nfe <= LIVE_CALLS and plan.nfe * samples <= LIVE_WORK
 
 
-# --- the page's functions ---------------------------------------------------------------------
+def asking(answer: Callable[[RunSpec, str], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A question with the API's arguments, out of one about a spec and a device.
 
+    Args:
+        answer: Answers with ``{"ok": ...}``; a `SpecError` is a refusal.
+    """
 
-@functools.cache
-def shared() -> Explorer:
-    """The explorer of this process, made when first asked for."""
-    return Explorer()
+    def ask(
+        scheduler: str,
+        config: str = "{}",
+        steps: float = 20,
+        model: str = "",
+        cond: str = "",
+        seed: float = 0,
+        samples: float = 1,
+        device: str = "",
+    ) -> dict[str, Any]:
+        """Ask about one run.
 
+        Args:
+            scheduler: Class name ("EulerDiscreteScheduler") or a name people know ("Euler a").
+            config: Parameters by name, as JSON text of an object.
+            steps: Number of inference steps, 1 to 1000.
+            model: Model id; empty for the first.
+            cond: Class id; empty for the model's default.
+            seed: 0 to 2**32 - 1.
+            samples: 1 to 64.
+            device: "cuda", "mps" or "cpu", if this machine has it; empty for its own choice.
 
-def schema() -> dict[str, Any]:
-    """`Explorer.schema` of the shared explorer."""
-    return shared().schema()
+        Raises:
+            SpecError: A setting is not allowed, or the run takes too long; the message names it.
+        """
+        chosen = _config_of(config)
+        if isinstance(scheduler, str) and scheduler in NAMES:
+            scheduler, named = NAMES[scheduler]
+            chosen = {**named, **chosen}
+        spec = RunSpec.from_dict(
+            {
+                "scheduler": scheduler,
+                "config": chosen,
+                "steps": steps,
+                "model": model,
+                "cond": cond,
+                "seed": seed,
+                "samples": samples,
+            }
+        )
+        reply = _answer(lambda: answer(spec, device))
+        if reply["ok"]:
+            return reply
+        ((control, message),) = reply["errors"].items()
+        raise SpecError(control, message)
 
-
-def schedule(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`Explorer.schedule` of the shared explorer."""
-    return shared().schedule(settings)
-
-
-def film(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`Explorer.film` of the shared explorer."""
-    return shared().film(settings)
-
-
-def live(
-    settings: Mapping[str, Any],
-    *,
-    stop: threading.Event | None = None,
-    seconds: float = LIVE_SECONDS,
-) -> Iterator[dict[str, Any]]:
-    """`Explorer.live` of the shared explorer."""
-    return shared().live(settings, stop=stop, seconds=seconds)
-
-
-def api_schedule(
-    scheduler: str,
-    config: str = "{}",
-    steps: float = 20,
-    model: str = "",
-    cond: str = "",
-    seed: float = 0,
-    samples: float = 1,
-    device: str = "",
-) -> dict[str, Any]:
-    """`Explorer.api_schedule` of the shared explorer."""
-    return shared().api_schedule(scheduler, config, steps, model, cond, seed, samples)
-
-
-def api_run(
-    scheduler: str,
-    config: str = "{}",
-    steps: float = 20,
-    model: str = "",
-    cond: str = "",
-    seed: float = 0,
-    samples: float = 1,
-    device: str = "",
-) -> dict[str, Any]:
-    """`Explorer.api_run` of the shared explorer."""
-    return shared().api_run(scheduler, config, steps, model, cond, seed, samples, device)
+    return ask
 
 
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _answer(ask: Any) -> dict[str, Any]:  # noqa: ANN401 - a function without arguments
+def _answer(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return ask()
     except SpecError as error:
@@ -426,39 +377,6 @@ def _answer(ask: Any) -> dict[str, Any]:  # noqa: ANN401 - a function without ar
 
 def _failure(error: SpecError) -> dict[str, Any]:
     return {"ok": False, "errors": {error.parameter: error.message}}
-
-
-def _raising(answer: dict[str, Any]) -> dict[str, Any]:
-    if answer["ok"]:
-        return answer
-    control, message = next(iter(answer["errors"].items()))
-    raise SpecError(control, message)
-
-
-def _spec_of(
-    scheduler: Any,  # noqa: ANN401 - whatever a program sends
-    config: Any,  # noqa: ANN401
-    steps: Any,  # noqa: ANN401
-    model: Any,  # noqa: ANN401
-    cond: Any,  # noqa: ANN401
-    seed: Any,  # noqa: ANN401
-    samples: Any,  # noqa: ANN401
-) -> RunSpec:
-    chosen = _config_of(config)
-    if isinstance(scheduler, str) and scheduler in NAMES:
-        scheduler, named = NAMES[scheduler]
-        chosen = {**named, **chosen}
-    return RunSpec.from_dict(
-        {
-            "scheduler": scheduler,
-            "config": chosen,
-            "steps": steps,
-            "model": model,
-            "cond": cond,
-            "seed": seed,
-            "samples": samples,
-        }
-    )
 
 
 def _config_of(config: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -563,8 +481,9 @@ def _inert(spec: RunSpec) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if name not in NOT_OURS}
 
 
-def _width(spec: RunSpec) -> int:
-    return 1 if MODELS[spec.model].kind == "image" else PARTICLES
+def _kept(spec: RunSpec) -> int:
+    """How many frames of a run the page gets; never fewer than a run small enough for a drag has."""
+    return frames_to_keep(spec, 1 if MODELS[spec.model].kind == "image" else PARTICLES)
 
 
 def _samples(spec: RunSpec) -> str:

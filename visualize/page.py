@@ -1,24 +1,28 @@
 """The page Explore: layout and wiring, nothing else.
 
 Everything a visitor sees is drawn in the browser by the modules in ``assets/web``; this file
-puts them on a Gradio page, hands them the functions of `visualize.explore`, and offers the same
-functions as named API endpoints.
+puts them on a Gradio page, hands them the questions of an `Explorer`, and offers the same
+questions as named API endpoints.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
 from sampling import SpecError
-from visualize.explore import api_run, api_schedule, film, live, schedule, schema
+from visualize.explore import Explorer
 
 __all__ = ["CSS", "build", "head", "theme"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WEB = Path(__file__).resolve().parent.parent / "assets" / "web"
 CSS = [WEB / "explore.css"]
@@ -50,18 +54,25 @@ class Stage(gr.HTML):
     The template is constant, since a changing one would make Gradio rewrite the canvases.
     """
 
-    def __init__(self, boot: dict[str, Any]) -> None:
-        """Mount ``assets/web/main.js``.
+    def __init__(self, explorer: Explorer) -> None:
+        """Mount ``assets/web/main.js`` with the first view, on screen without a round trip.
 
         Args:
-            boot: What the first view needs: ``{"schema", "schedule", "film"}``.
+            explorer: Answers the page's questions.
         """
+        schema = explorer.schema()
+        first = schema["default"]
+        boot = {
+            "schema": schema,
+            "schedule": explorer.schedule(first),
+            "film": explorer.film(first),
+        }
         super().__init__(
             html_template=_PLACEHOLDER,
             js_on_load=_MOUNT,
             apply_default_css=False,
             elem_id="sigmascope",
-            server_functions=[schedule, film],
+            server_functions=[_function(explorer.schedule), _function(explorer.film)],
             src=_file(WEB / "main.js"),
             boot=json.dumps(boot, allow_nan=False, ensure_ascii=False, separators=(",", ":")),
         )
@@ -95,88 +106,46 @@ class Stream(gr.HTML):
         return "html"
 
 
-def _stream(event: gr.EventData) -> Iterator[dict[str, Any]]:
-    """Yield the messages of one live run, each marked with the run it belongs to.
+def _stream_of(explorer: Explorer) -> Callable[[gr.EventData], Iterator[dict[str, Any]]]:
+    """The listener of *Run live*."""
 
-    The finished film stays behind: Gradio sends an event's last value twice and keeps it for the
-    session, so the page fetches the film itself, once.
+    def stream(event: gr.EventData) -> Iterator[dict[str, Any]]:
+        """Yield the messages of one live run, each marked with the run it belongs to.
+
+        The finished film stays behind: Gradio sends an event's last value twice and keeps it for
+        the session, so the page fetches the film itself, once.
+        """
+        request = event._data if isinstance(event._data, dict) else {}
+        run = str(request.get("id", ""))[:40]
+        for message in explorer.live(request.get("spec", {})):
+            made = message.get("film")
+            if made is not None:
+                message = {"done": True, "cached": bool(made.get("cached"))}
+            yield {**message, "id": run}
+
+    return stream
+
+
+def _function(question: Callable[P, T]) -> Callable[P, T]:
+    """A question of the explorer as Gradio wants it.
+
+    Gradio marks its functions with attributes, which a bound method does not take, reads their
+    signature and docstring, and shows a program the message of a `gr.Error` without a traceback.
     """
-    request = event._data if isinstance(event._data, dict) else {}
-    run = str(request.get("id", ""))[:40]
-    for message in live(request.get("spec", {})):
-        made = message.get("film")
-        if made is not None:
-            message = {"done": True, "cached": bool(made.get("cached"))}
-        yield {**message, "id": run}
 
+    @functools.wraps(question)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return question(*args, **kwargs)
+        except SpecError as error:
+            raise gr.Error(str(error), print_exception=False) from error
 
-def _schedule_endpoint(
-    scheduler: str,
-    config: str = "{}",
-    steps: float = 20,
-    model: str = "",
-    cond: str = "",
-    seed: float = 0,
-    samples: float = 1,
-) -> dict:
-    """Noise levels, weights and remarks for every model call of a run.
-
-    Args:
-        scheduler: Class name ("EulerDiscreteScheduler") or a name people know
-            ("DPM++ 2M Karras").
-        config: Parameters by name, as JSON text of an object.
-        steps: Number of inference steps, 1 to 1000.
-        model: Model id; empty for the first.
-        cond: Class id; empty for the model's default.
-        seed: 0 to 2**32 - 1.
-        samples: 1 to 64.
-    """
-    return _clear(lambda: api_schedule(scheduler, config, steps, model, cond, seed, samples))
-
-
-def _run_endpoint(
-    scheduler: str,
-    config: str = "{}",
-    steps: float = 20,
-    model: str = "",
-    cond: str = "",
-    seed: float = 0,
-    samples: float = 1,
-    device: str = "",
-) -> dict:
-    """The film of every step of a run on an embedded model.
-
-    Args:
-        scheduler: Class name ("EulerDiscreteScheduler") or a name people know
-            ("DPM++ 2M Karras").
-        config: Parameters by name, as JSON text of an object.
-        steps: Number of inference steps, 1 to 1000.
-        model: Model id; empty for the first.
-        cond: Class id; empty for the model's default.
-        seed: 0 to 2**32 - 1.
-        samples: 1 to 64.
-        device: "cuda", "mps" or "cpu", if this machine has it; empty for its own choice.
-    """
-    return _clear(lambda: api_run(scheduler, config, steps, model, cond, seed, samples, device))
-
-
-def _clear(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Turn a refused setting into the message that a program is shown, without a traceback."""
-    try:
-        return answer()
-    except SpecError as error:
-        raise gr.Error(str(error), print_exception=False) from error
-
-
-def _boot() -> dict[str, Any]:
-    """The first view, computed before anybody asks: it is on screen without a round trip."""
-    described = schema()
-    first = described["default"]
-    return {"schema": described, "schedule": schedule(first), "film": film(first)}
+    return ask
 
 
 def build() -> gr.Blocks:
     """The page as Gradio blocks, ready for ``launch``."""
+    explorer = Explorer()
     gr.set_static_paths([WEB])
     with gr.Blocks(
         title="Sigmascope",
@@ -184,10 +153,10 @@ def build() -> gr.Blocks:
         fill_width=True,
         delete_cache=(3600, 3600),
     ) as page:
-        stage = Stage(_boot())
+        stage = Stage(explorer)
         stream = Stream()
         started = stage.live(
-            _stream,
+            _stream_of(explorer),
             outputs=stream,
             show_progress="hidden",
             concurrency_id=LANE,
@@ -196,10 +165,16 @@ def build() -> gr.Blocks:
             api_visibility="private",
         )
         stage.stop(None, cancels=[started], queue=False, api_visibility="private")
-        gr.api(_schedule_endpoint, api_name="schedule", queue=False)
         gr.api(
-            _run_endpoint,
+            _function(explorer.api_schedule),
+            api_name="schedule",
+            api_description="Noise levels, weights and remarks for every model call of a run.",
+            queue=False,
+        )
+        gr.api(
+            _function(explorer.api_run),
             api_name="run",
+            api_description="The film of every step of a run on an embedded model.",
             concurrency_id=LANE,
             concurrency_limit=LANE_WIDTH,
         )

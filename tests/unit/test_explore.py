@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import itertools
 import json
@@ -11,22 +12,24 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models import MODELS, load
+from models import MODELS
 from sampling import RunSpec, SpecError, schedule, trajectory
 from sampling.spec import NOT_OURS
 from schedulers import NAMES, SCHEDULERS
-from visualize import explain, explore
+from visualize import explain, explore, films
 from visualize.encode import b64, jpeg_sheet, particles, pixels
 from visualize.explore import Explorer
 from visualize.films import DENSITY_BINS, frames_to_keep
 
 DTYPES = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
+ROOM = Path(explore.__file__).parent
 LINE = "mixture-1d"
 PLANE = "mixture-2d"
 
@@ -659,16 +662,31 @@ def test_a_sheet_has_frames_as_columns() -> None:
         assert abs(int(image[8 * row + 4, 8 * col + 4, 0]) - 40 * (col + 3 * row)) < 4
 
 
-def test_the_page_functions_use_one_shared_explorer() -> None:
-    assert explore.shared() is explore.shared()
-    assert explore.schema()["version"] == 1
-    question = asked(model=LINE, seed=5)
-    assert explore.schedule(question)["ok"]
-    assert explore.film(question)["ok"]
-    assert [m for m in explore.live(question)][-1]["film"]["cached"]
-    assert explore.api_schedule("DDIMScheduler")["ok"]
-    assert explore.api_run("DDIMScheduler", model=LINE)["ok"]
-    assert load(LINE).info.id == LINE
+def test_a_long_film_is_the_same_thinned_film_the_second_time(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(films, "MOST_PARTICLES", 256 * 40)
+    settings = {"scheduler": "DDIMScheduler", "steps": 200, "model": LINE, "seed": 501}
+    first = explorer.api_run(**settings)["film"]
+    second = explorer.api_run(**settings)["film"]
+    assert (first["frames"], second["frames"]) == (40, 40)
+    assert (first["cached"], second["cached"]) == (False, True)
+    # The whole run, which a user of the library has put there, comes thinned as well.
+    whole = trajectory(RunSpec.from_dict(settings), device="cpu")
+    explorer.cache.store(whole)
+    assert explorer.api_run(**settings)["film"]["prev"] == first["prev"]
+
+
+def test_both_endpoints_say_their_arguments_once(explorer: Explorer) -> None:
+    wanted = ["scheduler", "config", "steps", "model", "cond", "seed", "samples", "device"]
+    for question in (explorer.api_schedule, explorer.api_run):
+        assert list(inspect.signature(question).parameters) == wanted
+        assert all(f"{name}: " in (question.__doc__ or "") for name in wanted)
+        with pytest.raises(SpecError, match="device='abacus'"):
+            question("DDIMScheduler", device="abacus")
+    source = "".join(path.read_text("utf-8") for path in ROOM.glob("*.py"))
+    assert source.count("Number of inference steps, 1 to 1000.") == 1
+    assert source.count('cond: str = ""') == 1
 
 
 def test_a_film_is_computed_where_the_question_says(explorer: Explorer) -> None:
