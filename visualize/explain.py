@@ -131,6 +131,7 @@ def equations(plan: Schedule) -> list[dict[str, Any]]:
                 for term in terms(row)
             ],
             "call_weight": number(weights.calls[i], 6),
+            "weight_text": _percent(weights.calls[i]),
             "sentence": _sentence(plan, i, weights),
         }
         for i, row in enumerate(plan.rows)
@@ -172,7 +173,7 @@ def _sentence(plan: Schedule, i: int, weights: CallWeights) -> str:
     stage, row = plan.stages[i], plan.rows[i]
     share = stage.here.sigma**2 / (stage.here.alpha**2 + stage.here.sigma**2)
     return (
-        f"{_band(share)} (σ²/(α² + σ²) = {_percent(share)}): "
+        f"{_band(share)} (noise is {_percent(share)} of its variance): "
         f"{_move(plan, i)}{_noise(row)}. {_weight(weights, i)}"
     )
 
@@ -221,20 +222,22 @@ def _noise(row: Weights) -> str:
 def _weight(weights: CallWeights, i: int) -> str:
     """The share of a call, in words."""
     weight = weights.calls[i]
-    last = i == len(weights.calls) - 1
-    if weights.shown and last:
+    if weights.shown and i == len(weights.calls) - 1:
         return "Its x̂₀ is the result."
-    place = "what the last call is shown" if weights.shown else "the final sample"
-    if abs(weight) < 5e-5:
-        return f"Its direct weight in {place} is next to nothing."
+    place = (
+        "the sample that the last call turns into the result" if weights.shown else "the result"
+    )
     others = _visible(weights)
     rank = ", more than any other" if len(others) > 1 and weight == max(others) else ""
-    return f"It weighs {_percent(weight)} in {place}{rank}."
+    return f"Its x̂₀ makes up {_percent(weight)} of {place}{rank}."
 
 
 def _percent(share: float) -> str:
+    """The one way in which shares are written: 12 %, 0.55 %, < 0.01 %."""
     value = 100.0 * share
-    digits = 0 if abs(value) >= 99.95 or abs(value) < 0.005 else 1 if abs(value) >= 0.95 else 2
+    if value != 0.0 and abs(value) < 0.005:
+        return "< 0.01 %"
+    digits = 0 if abs(value) >= 99.95 or value == 0.0 else 1 if abs(value) >= 0.95 else 2
     return f"{value:.{digits}f} %".replace("-", "−")
 
 
@@ -252,13 +255,18 @@ def short(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A fact about the run, or a warning with its reason and its remedy."""
+    """A fact about the run, or a warning with its reason and its remedy.
+
+    ``set`` holds the remedy as settings of the spec ("config.eta": 0.0), where there is one that
+    a press of a button can apply.
+    """
 
     id: str
     text: str
     level: str = "info"
     why: str | None = None
     fix: str | None = None
+    set: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The chip as JSON values."""
@@ -317,11 +325,11 @@ def _summary(facts: Facts) -> Iterator[Chip]:
         f"{steps} · {calls}",
         why="The model call is what costs time: compare schedulers at equal calls (NFE).",
     )
-    low = short(plan.stages[-1].here.rho)
+    low = f"{short(plan.stages[-1].here.rho)} → " if plan.nfe > 1 else ""
     end = "0" if facts.last.sigma == 0.0 else short(facts.last.rho)
     yield Chip(
         "levels",
-        f"σ/α {short(facts.first.rho)} → {low} → {end}",
+        f"σ/α {short(facts.first.rho)} → {low}{end}",
         why="Noise-to-signal ratio of the first call, of the last call, and of the result.",
     )
     yield Chip(
@@ -354,6 +362,7 @@ def _warn_terminal(facts: Facts) -> Iterator[Chip]:
         return
     table = facts.plan.scheduler.training
     top = None if table is None else len(table.betas) - 1
+    change: dict[str, Any] | None = None
     late = top is not None and facts.plan.stages[0].t < top - 0.5
     why = (
         "The run starts from pure noise, but at the first level the model expects some signal: "
@@ -362,13 +371,20 @@ def _warn_terminal(facts: Facts) -> Iterator[Chip]:
     if late and "timestep_spacing" in facts.settings:
         why += f" The first call is at t = {short(facts.plan.stages[0].t)} of {top}."
         fix = 'timestep_spacing="trailing" starts at the last training time.'
+        change = {"config.timestep_spacing": "trailing"}
     elif "rescale_betas_zero_snr" in facts.settings:
         fix = "rescale_betas_zero_snr=True with v_prediction, or a larger beta_end."
+        change = {
+            "config.rescale_betas_zero_snr": True,
+            "config.prediction_type": "v_prediction",
+        }
     elif table is not None:
         fix = "A larger beta_end."
     else:
         fix = "A larger sigma_max."
-    yield Chip("terminal-snr", f"starts at SNR {short(snr)}: never pure noise", "warn", why, fix)
+    yield Chip(
+        "terminal-snr", f"starts at SNR {short(snr)}: never pure noise", "warn", why, fix, change
+    )
 
 
 def _warn_epsilon(facts: Facts) -> Iterator[Chip]:
@@ -380,27 +396,50 @@ def _warn_epsilon(facts: Facts) -> Iterator[Chip]:
             "x̂₀ = (x − σ ε̂)/α: at the first call an error of the model is multiplied by "
             f"{short(facts.first.rho)}.",
             'prediction_type="v_prediction" or "sample".',
+            {"config.prediction_type": "v_prediction"},
         )
 
 
 def _warn_start(facts: Facts) -> Iterator[Chip]:
     given = float(facts.plan.scheduler.init_noise_sigma)
     wanted = facts.first.scale
-    if not 0.9 < given / wanted < 1.1:
+    if 0.9 < given / wanted < 1.1:
+        return
+    if _squared(facts):
+        levels = [stage.here.rho for stage in facts.plan.stages]
+        high = sum(1 for rho in levels if rho > 80.0)
+        low = sum(1 for rho in levels if rho < 0.004)
+        why = (
+            "As in diffusers, the noise levels are the squares of the ones meant. The model is "
+            f"told a first level of {short(wanted)} while the sample has {short(given)}."
+        )
+        if high + low:
+            why += (
+                f" {high + low} of {len(levels)} calls are spent above 80 or below 0.004, where "
+                "they change next to nothing."
+            )
         yield Chip(
             "start",
-            f"x_T has σ {short(given)}, its level {short(wanted)}",
+            "noise levels are squared",
             "warn",
-            "The initial noise is not what the first level says, so the model takes its own "
-            "noise for signal or the reverse.",
-            _paper(facts) or "Another spacing, or other sigmas.",
+            why,
+            'compat="paper" uses the levels as they are meant.',
+            {"config.compat": "paper"},
         )
+        return
+    yield Chip(
+        "start",
+        f"starts with noise {short(given)} instead of {short(wanted)}",
+        "warn",
+        "The initial noise is not what the first level says, so the model takes its own "
+        "noise for signal or the reverse.",
+        "Another spacing, or other sigmas.",
+    )
 
 
-def _paper(facts: Facts) -> str:
-    """The way back to the mathematics, where a quirk of diffusers is the cause."""
-    quirky = facts.settings.get("compat") == "diffusers" and facts.plan.scheduler.training is None
-    return 'compat="paper": diffusers squares the levels.' if quirky else ""
+def _squared(facts: Facts) -> bool:
+    """Whether the levels are squared, the quirk of diffusers' Karras VE."""
+    return facts.settings.get("compat") == "diffusers" and facts.plan.scheduler.training is None
 
 
 def _warn_order(facts: Facts) -> Iterator[Chip]:
@@ -413,7 +452,8 @@ def _warn_order(facts: Facts) -> Iterator[Chip]:
             "warn",
             f"Order {wanted} looks at {wanted} calls; this run has {_count(len(orders), 'call')} "
             "and starts and ends at lower order.",
-            f"At least {wanted + 1} steps, or a lower order.",
+            f"At least {2 * wanted - 1} steps, or a lower order.",
+            {"steps": 2 * wanted - 1},
         )
     elif max(orders) > 1 and 2 * orders.count(max(orders)) < len(orders):
         yield Chip(
@@ -453,6 +493,7 @@ def _warn_final_order(facts: Facts) -> Iterator[Chip]:
             "Below 15 steps the last one extrapolates over a long way in log σ, which can leave "
             "artefacts.",
             "lower_order_final=True or euler_at_final=True.",
+            {"config.lower_order_final": True},
         )
 
 
@@ -470,6 +511,7 @@ def _warn_noise(facts: Facts) -> Iterator[Chip]:
         "What a step adds the later steps must remove: with few of them a stochastic rule makes "
         "larger errors than a deterministic one.",
         fix,
+        {"config.eta": 0.0} if eta else None,
     )
 
 
@@ -485,6 +527,7 @@ def _warn_churn(facts: Facts) -> Iterator[Chip]:
             "warn",
             "No visited level gets fresh noise: none lies between the bounds, or s_noise is 0.",
             "A smaller lower bound, a larger upper bound, or s_churn=0.",
+            {"config.s_churn": 0.0},
         )
     elif churn > cap:
         yield Chip(
@@ -494,6 +537,7 @@ def _warn_churn(facts: Facts) -> Iterator[Chip]:
             f"gamma = s_churn / {facts.plan.steps} is cut at √2 − 1 = 0.414 in every step: more "
             "changes nothing.",
             f"s_churn up to {short(cap)}, or more steps.",
+            {"config.s_churn": math.floor(cap * 100.0) / 100.0},
         )
 
 
@@ -506,6 +550,7 @@ def _warn_clipping(facts: Facts) -> Iterator[Chip]:
             "Dynamic thresholding squeezes x̂₀ into ±1, which is right for pixels only: points "
             "and latents are bent.",
             "thresholding=False.",
+            {"config.thresholding": False},
         )
         return
     reach = float(facts.settings.get("clip_sample_range") or 1.0)
@@ -519,6 +564,7 @@ def _warn_clipping(facts: Facts) -> Iterator[Chip]:
             f"clip_sample is made for pixels in ±1; the data of this model reach "
             f"±{short(facts.extent)}, and what lies beyond is cut.",
             "clip_sample=False, or a larger clip_sample_range.",
+            {"config.clip_sample": False},
         )
 
 
@@ -528,7 +574,7 @@ def _warn_range(facts: Facts) -> Iterator[Chip]:
     low = sum(1 for rho in levels if rho < 0.004) if facts.kind == "image" else 0
     high, low = (n if n >= 2 and n > 0.15 * len(levels) else 0 for n in (high, low))
     parts = [f"{high} above σ/α 80"] * bool(high) + [f"{low} below 0.004"] * bool(low)
-    if not parts:
+    if not parts or _squared(facts):
         return
     whys = [
         "Above 80 a sample cannot be told from noise and every model answers with the mean of "
@@ -538,7 +584,7 @@ def _warn_range(facts: Facts) -> Iterator[Chip]:
     ends = " and ".join(
         ["a smaller sigma_max or beta_end"] * bool(high) + ["a larger sigma_min"] * bool(low)
     )
-    fix = _paper(facts) or f"{ends.capitalize()}, or another spacing."
+    fix = f"{ends.capitalize()}, or another spacing."
     yield Chip(
         "wasted", f"of {len(levels)} calls {' and '.join(parts)}", "warn", " ".join(whys), fix
     )
@@ -553,7 +599,7 @@ def _warn_end(facts: Facts) -> Iterator[Chip]:
             f"ends at σ/α {short(left)}",
             "warn",
             "The run stops before the clean level, so this much noise stays in the result.",
-            _remedy_end(facts),
+            *_remedy_end(facts),
         )
     elif facts.last.sigma == 0.0 and start > 0.5 and facts.plan.nfe > 1:
         yield Chip(
@@ -566,14 +612,15 @@ def _warn_end(facts: Facts) -> Iterator[Chip]:
         )
 
 
-def _remedy_end(facts: Facts) -> str:
-    if facts.plan.spec.sigmas is not None:
-        return "End the list of sigmas with 0."
+def _remedy_end(facts: Facts) -> tuple[str, dict[str, Any] | None]:
+    given = facts.plan.spec.sigmas
+    if given is not None:
+        return "End the list of sigmas with 0.", {"sigmas": [*given, 0.0]}
     if facts.settings.get("final_sigmas_type") == "sigma_min":
-        return 'final_sigmas_type="zero".'
+        return 'final_sigmas_type="zero".', {"config.final_sigmas_type": "zero"}
     if facts.settings.get("set_alpha_to_one") is False:
-        return "set_alpha_to_one=True."
-    return "A spacing that ends lower."
+        return "set_alpha_to_one=True.", {"config.set_alpha_to_one": True}
+    return "A spacing that ends lower.", None
 
 
 def _warn_table(facts: Facts) -> Iterator[Chip]:
@@ -590,6 +637,23 @@ def _warn_table(facts: Facts) -> Iterator[Chip]:
             "1 and more turn the signal off or around.",
             "A beta_end below 1.",
         )
+
+
+def _warn_before(facts: Facts) -> Iterator[Chip]:
+    stage = facts.plan.stages[-1]
+    if stage.t >= 0 or facts.settings.get("timestep_spacing") != "trailing":
+        return
+    made = len({stage.t for stage in facts.plan.stages})
+    total = facts.settings.get("num_train_timesteps")
+    yield Chip(
+        "before-zero",
+        f"ends at t = {short(float(stage.t))}, before the training begins",
+        "warn",
+        f"{total} training steps are counted down in strides of {total}/{made - 1}, and rounding "
+        f"gives {made} times instead of {made - 1}, as in diffusers: at the last one the model "
+        "is asked for a time that it never saw.",
+        'compat="paper" leaves it out; so does another number of steps.',
+    )
 
 
 def _warn_grid(facts: Facts) -> Iterator[Chip]:
@@ -623,6 +687,7 @@ def _warn_grid(facts: Facts) -> Iterator[Chip]:
             "A step ends on another level than the one where the model is asked next, as in "
             "diffusers: the error adds up.",
             'compat="paper", or a number of steps that divides the training steps.',
+            {"config.compat": "paper"} if "compat" in facts.settings else None,
         )
 
 
@@ -639,6 +704,7 @@ WARNINGS = (
     _warn_range,
     _warn_end,
     _warn_table,
+    _warn_before,
     _warn_grid,
 )
 
