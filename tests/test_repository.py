@@ -70,3 +70,11 @@ def test_links_to_files_lead_somewhere(name: str) -> None:
     path = ROOT / name
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text())
     assert all((path.parent / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("page", ["README.md", *map(str, (ROOT / "docs").glob("*.md"))])
+def test_the_paths_that_the_docs_name_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rooms = r"(?:schedulers|models|sampling|visualize|assets|tests|benchmarks|docs)"
+    for path in re.findall(rf"`({rooms}/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), f"{page} names {path}"

@@ -36,7 +36,9 @@ sys.meta_path.insert(0, Absent())
 import numpy as np
 from schedulers import SCHEDULERS
 for name, cls in SCHEDULERS.items():
-    s = cls(tensor_format="np")
+    known = {p.name for p in cls.parameters()}
+    beta = {"use_beta_sigmas": True} if "use_beta_sigmas" in known else {}
+    s = cls(tensor_format="np", **beta)
     s.set_timesteps(5)
     x = np.ones((2, 3))
     if s.call_form == "karras_ve":

@@ -9,6 +9,7 @@ import pytest
 from schedulers.rules.adams import MAX_ORDER, lagrange_weights
 from schedulers.rules.euler import ancestral_split
 from schedulers.rules.exponential import psi
+from schedulers.spacing import beta_quantiles
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])
@@ -47,3 +48,11 @@ def test_ancestral_split_adds_up() -> None:
             down, up = ancestral_split(sigma, after, float(eta))
             assert math.hypot(down, up) == pytest.approx(after, abs=1e-12)
             assert 0 <= down and 0 <= up <= after
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 200, 1000])
+def test_beta_quantiles_are_those_of_the_distribution(n: int) -> None:
+    from scipy.special import betaincinv
+
+    expected = betaincinv(0.6, 0.6, 1.0 - np.linspace(0, 1, n))
+    assert np.abs(beta_quantiles(n) - expected).max() < 1e-14
