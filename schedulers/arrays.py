@@ -95,9 +95,6 @@ class NumpyBackend:
         column = np.atleast_1d(np.asarray(values)).astype(like.dtype)
         return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
 
-    def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
-        return self.broadcast(table[np.asarray(index)], like)
-
     def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
         return x[:, :channels], x[:, channels:]
 
@@ -189,12 +186,6 @@ class TorchBackend:
         column = self.torch.as_tensor(values).to(device=like.device, dtype=like.dtype)
         column = column.reshape(-1) if column.ndim == 0 else column
         return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
-
-    def gather(self, table: np.ndarray, index: Array, like: Array) -> Array:
-        on_device = self.torch.as_tensor(table).to(device=like.device, dtype=like.dtype)
-        if not self.torch.is_tensor(index):
-            index = self.torch.as_tensor(np.asarray(index))
-        return self.broadcast(on_device[index.to(like.device)], like)
 
     def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
         first, second = self.torch.split(x, channels, dim=1)
@@ -288,6 +279,11 @@ def host_values(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values)
+
+
+def away_from_host(x: Any) -> bool:
+    """Whether x is a tensor whose values cannot be read without waiting for a device."""
+    return hasattr(x, "data_ptr") and x.device.type != "cpu"
 
 
 def view_position(view: Any, own: Any) -> int | None:

@@ -688,11 +688,15 @@ class Scheduler(ConfigMixin):
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
         backend = self._check_noising(original_samples, "original_samples", noise)
-        alpha, sigma = self._levels_at(check_batch_times(timesteps, batch_size(original_samples)))
+        alpha, sigma = self._noise_levels(timesteps, original_samples)
         return (
             backend.broadcast(alpha, original_samples) * original_samples
             + backend.broadcast(sigma, original_samples) * noise
         )
+
+    def _noise_levels(self, timesteps: Any, samples: Array) -> tuple[Array, Array]:
+        """One alpha and one sigma for each sample, or for all."""
+        return self._levels_at(check_batch_times(timesteps, batch_size(samples)))
 
     @staticmethod
     def _check_noising(samples: Array, name: str, noise: Array) -> Any:

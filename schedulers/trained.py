@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import spacing, tables
-from .arrays import Array, backend_of, torch_backend
+from .arrays import Array, away_from_host, backend_of, torch_backend
 from .checks import (
     CURVES,
     check_batch_times,
@@ -61,6 +61,8 @@ class TrainedScheduler(Scheduler):
             self._log_rho_table = np.log(self._rho_table)
         self._table = cumulative
         self._betas = betas
+        #: alpha and sigma of every training step, by device and dtype.
+        self._device_tables: dict[Any, tuple[Array, ...]] = {}
         self._publish("betas", betas)
         self._publish("alphas", np.float32(1.0) - betas)
         self._publish("alphas_cumprod", cumulative)
@@ -137,12 +139,14 @@ class TrainedScheduler(Scheduler):
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
         backend = self._check_noising(sample, "sample", noise)
+        alpha, sigma = self._velocity_levels(timesteps, sample)
+        return backend.broadcast(alpha, sample) * noise - backend.broadcast(sigma, sample) * sample
+
+    def _velocity_levels(self, timesteps: Any, sample: Array) -> tuple[Array, Array]:
+        """The alpha and sigma of the velocity at given times."""
         index = self._velocity_index(check_batch_times(timesteps, batch_size(sample)))
         alpha, sigma = self._velocity_tables()
-        return (
-            backend.broadcast(alpha[index], sample) * noise
-            - backend.broadcast(sigma[index], sample) * sample
-        )
+        return alpha[index], sigma[index]
 
     def _velocity_tables(self) -> tuple[np.ndarray, np.ndarray]:
         return np.sqrt(self._table), np.sqrt(np.float32(1.0) - self._table)
@@ -204,8 +208,25 @@ class VpScheduler(TrainedScheduler):
         )
 
     def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        abar = self._table[check_training_steps(times, len(self._table))]
-        return np.sqrt(abar), np.sqrt(np.float32(1.0) - abar)
+        index = check_training_steps(times, len(self._table))
+        alpha, sigma = self._velocity_tables()
+        return alpha[index], sigma[index]
+
+    def _noise_levels(self, timesteps: Any, samples: Array) -> tuple[Array, Array]:
+        if not away_from_host(timesteps):
+            return super()._noise_levels(timesteps, samples)
+        # A training loop's times live on the device: look them up there, without waiting for it.
+        place = timesteps.device, samples.dtype
+        if place not in self._device_tables:
+            self._device_tables[place] = tuple(
+                torch_backend().tensor(table, timesteps.device).to(samples.dtype)
+                for table in self._velocity_tables()
+            )
+        alpha, sigma = self._device_tables[place]
+        return alpha[timesteps], sigma[timesteps]
+
+    def _velocity_levels(self, timesteps: Any, sample: Array) -> tuple[Array, Array]:
+        return self._noise_levels(timesteps, sample)
 
 
 class LevelScheduler(CountedScheduler, TrainedScheduler):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from schedulers import SCHEDULERS
 from tests.laws.driver import (
     NAMES,
     STEPS,
@@ -210,3 +211,12 @@ def test_formats_switch_everything() -> None:
         kinds = {k: type(getattr(scheduler, k)) for k in public if not k.startswith("_")}
         assert set(kinds.values()) == {torch.Tensor}, kinds
         assert isinstance(scheduler.timesteps, torch.Tensor)
+
+
+@pytest.mark.parametrize("method", ["add_noise", "get_velocity"])
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler"])
+def test_the_forward_process_reads_no_device_value(name: str, method: str) -> None:
+    """On the meta device there is no value to read: whoever asks for one fails."""
+    x = torch.empty(2, 3, 4, 4, device="meta")
+    times = torch.empty(2, dtype=torch.int64, device="meta")
+    assert getattr(SCHEDULERS[name](), method)(x, x, times).shape == x.shape
