@@ -78,6 +78,8 @@ class Reference:
         return f"{self.authors} ({self.year}). {self.title}{where}. {self.note}".strip()
 
 
+#: Plans kept of one grid; only step arguments that change all the time reach it.
+MOST_PLANS = 4096
 #: Where a term of a plan finds its array: in this call, then three for each older evaluation.
 SAMPLE, OUTPUT, DATA, NOISE, OLDER = range(5)
 Term = tuple[float, int]
@@ -121,7 +123,7 @@ StepKey = tuple[Any, ...]
 class Scheduler(ConfigMixin):
     """A grid of noise levels, a rule for its rows of weights, and a memory.
 
-    Subclasses say where the levels are (``_set_grid``) and what a step weighs (``_row``).
+    Subclasses say where the levels are (``_make_stages``) and what a step weighs (``_row``).
     Everything array-like happens in ``_advance``.
     """
 
@@ -520,6 +522,8 @@ class Scheduler(ConfigMixin):
         plan_key = (i, len(self._memory), key)
         plan = self._plans.get(plan_key)
         if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
             past = (stage, *(evaluation.stage for evaluation in self._memory))
             plan = self._plans[plan_key] = self._plan(i, past, key)
         return i, plan, stage
