@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from models import ModelInfo
+from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
 from schedulers.levels import Stage
@@ -29,8 +29,13 @@ __all__ = [
 PARTICLES = 256
 """Particles in one sample of a plane or line model."""
 
-# Arguments of the methods that have a control under another name.
-ALIASES = {"num_inference_steps": "steps", "model": "model", "cond": "cond"}
+# Arguments that have a control under another name, or none of the scheduler's.
+ALIASES = {
+    "num_inference_steps": "steps",
+    "timesteps": "timesteps",
+    "sigmas": "sigmas",
+    "device": "device",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +84,7 @@ def schedule(spec: RunSpec) -> Schedule:
         rows = rows_of(spec, scheduler)
         orders = tuple(scheduler.effective_order(i, settings) for i in range(len(stages)))
         summary = contributions(rows, stages)
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
     return Schedule(spec, scheduler, stages, rows, orders, summary)
 
@@ -96,7 +101,7 @@ def build(spec: RunSpec) -> Scheduler:
     try:
         scheduler = made(**settings)
         scheduler.set_timesteps(**_times(spec, scheduler))
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
     return scheduler
 
@@ -125,22 +130,32 @@ def batch(info: ModelInfo, samples: int) -> tuple[int, ...]:
     return (samples, PARTICLES, *info.shape)
 
 
-def blame(spec: RunSpec, error: Exception) -> SpecError:
-    """Turn a scheduler's error into one that knows its control, by the name in its message."""
+def blame(spec: RunSpec, error: ValueError | TypeError) -> Exception:
+    """What to raise for an error of a scheduler or model under the settings of a spec.
+
+    A refusal names its parameter, as every message of ours does, and becomes a `SpecError` of
+    the control of that name; of none, where only other schedulers have the parameter. An error
+    that names nothing is no setting's fault but ours, and comes back as it is.
+    """
     if isinstance(error, SpecError):
         return error
-    message = str(error) or type(error).__name__
+    message = str(error)
     entries = SCHEDULERS[spec.scheduler].parameters()
-    controls = {entry.name: f"config.{entry.name}" for entry in entries}
-    controls |= {"timesteps": "timesteps", "sigmas": "sigmas"} | ALIASES
-    return SpecError(_first_named(message, controls), message)
+    controls = {entry.name: f"config.{entry.name}" for entry in entries} | ALIASES
+    controls |= {option.name: f"options.{option.name}" for option in MODELS[spec.model].options}
+    others = {entry.name for made in SCHEDULERS.values() for entry in made.parameters()}
+    named = _first_named(message, controls) or _first_named(message, others)
+    return error if named is None else SpecError(controls.get(named, ""), message)
 
 
-def _first_named(message: str, controls: Mapping[str, str]) -> str:
-    longest_first: Iterable[str] = sorted(controls, key=len, reverse=True)
-    pattern = r"\b(" + "|".join(re.escape(name) for name in longest_first) + r")\b"
-    found = re.search(pattern, message)
-    return controls[found.group(1)] if found else ""
+def _first_named(message: str, names: Iterable[str]) -> str | None:
+    """The name that opens the message, or the first with its value, or the first at all."""
+    listed = "|".join(re.escape(name) for name in names)
+    for pattern in (rf"^({listed})\b", rf"\b({listed})(?:\[\d+\])?=", rf"\b({listed})\b"):
+        found = re.search(pattern, message)
+        if found:
+            return found.group(1)
+    return None
 
 
 def _listed(value: Value) -> Any:  # noqa: ANN401

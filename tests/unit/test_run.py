@@ -557,5 +557,46 @@ def test_the_stand_in_for_a_learned_variance_keeps_its_digits_near_the_clean_end
     target = Level(t=0.0, alpha=math.sqrt(1.0 - 1e-12), sigma=1e-6)
     exact = 0.25 * 3e-12 / (1.0 - 1e-12)
     got = runner._second_half("learned", Stage(1.0, here, target))
-    assert got == pytest.approx(exact, rel=1e-9)
+    assert got == pytest.approx(exact, rel=1e-9, abs=0.0)
     assert runner._second_half("learned_range", Stage(1.0, here, target)) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("error", "control"),
+    [
+        (ValueError("num_inference_steps=7 must lie in 1..5 (num_train_timesteps)."), "steps"),
+        (TypeError("beta_end='x' must be a number."), "config.beta_end"),
+        (ValueError("pass a list: timestep_spacing='leading' goes with no order."),
+         "config.timestep_spacing"),
+        (ValueError("timesteps cannot go with beta_schedule='linear'."), "timesteps"),
+        (ValueError("solver_order=4 is nothing that this class has."), ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["__init__", "set_timesteps", "step"])
+def test_a_refusal_is_the_matter_of_the_control_that_it_names(
+    place: str, error: Exception, control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SCHEDULERS["DDIMScheduler"], place, raiser(error))
+    with pytest.raises(SpecError) as refused:
+        list(run(line(0), device="cpu"))
+    assert (refused.value.parameter, refused.value.message) == (control, str(error))
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("float division by zero"), ValueError("math domain error")]
+)
+@pytest.mark.parametrize("place", ["__init__", "set_timesteps", "step"])
+def test_a_fault_is_no_refusal(
+    place: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SCHEDULERS["DDIMScheduler"], place, raiser(error))
+    with pytest.raises(type(error), match=str(error)) as raised:
+        list(run(line(0), device="cpu"))
+    assert not isinstance(raised.value, SpecError)
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fail(self: object, *args: object, **kwargs: object) -> None:
+        raise error
+
+    return fail
