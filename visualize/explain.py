@@ -640,19 +640,18 @@ def _warn_table(facts: Facts) -> Iterator[Chip]:
 
 
 def _warn_before(facts: Facts) -> Iterator[Chip]:
-    stage = facts.plan.stages[-1]
-    if stage.t >= 0 or facts.settings.get("timestep_spacing") != "trailing":
+    table, last = facts.plan.scheduler.training, facts.plan.stages[-1].t
+    if table is None or last >= 0 or facts.settings.get("timestep_spacing") != "trailing":
         return
-    made = len({stage.t for stage in facts.plan.stages})
-    total = facts.settings.get("num_train_timesteps")
+    total = len(table.betas)
     yield Chip(
         "before-zero",
-        f"ends at t = {short(float(stage.t))}, before the training begins",
+        f"the last call is at t = {short(float(last))}, before the first training time",
         "warn",
-        f"{total} training steps are counted down in strides of {total}/{made - 1}, and rounding "
-        f"gives {made} times instead of {made - 1}, as in diffusers: at the last one the model "
-        "is asked for a time that it never saw.",
-        'compat="paper" leaves it out; so does another number of steps.',
+        f"As in diffusers, times are counted down in strides of {total}/{facts.plan.spec.steps}, "
+        "and rounding lets one too many through: no model has been trained at it.",
+        'compat="paper" leaves it out; other numbers of steps do not have it.',
+        {"config.compat": "paper"},
     )
 
 

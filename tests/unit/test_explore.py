@@ -156,6 +156,22 @@ def test_a_fault_of_ours_is_an_answer_too(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_fault_of_a_scheduler_is_logged_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(SCHEDULERS["DDIMScheduler"], "set_timesteps", fail)
+    explorer = Explorer(device="cpu")
+    question = asked(scheduler="DDIMScheduler", model=LINE)
+    for answer in (explorer.schedule(question), explorer.film(question), *explorer.live(question)):
+        assert list(answer["errors"]) == [""]
+        assert "log says why" in answer["errors"][""]
+        assert "float division" not in answer["errors"][""]
+    assert caplog.text.count("ZeroDivisionError: float division by zero") == 3
+
+
 def test_inert_controls_say_why(explorer: Explorer) -> None:
     answer = explorer.schedule(asked(scheduler="DDIMScheduler"))
     assert "clip" in answer["inert"].get("dynamic_thresholding_ratio", "") + answer["inert"].get(
@@ -354,6 +370,15 @@ WARNED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("last-jump",
      {"scheduler": "DDIMScheduler", "steps": 3, "config": {"steps_offset": 300}},
      {"scheduler": "DDIMScheduler"}),
+    ("before-zero",
+     {"scheduler": "DDPMScheduler", "config": {"timestep_spacing": "trailing"}, "steps": 61},
+     {"scheduler": "DDPMScheduler",
+      "config": {"timestep_spacing": "trailing", "compat": "paper"}, "steps": 61}),
+    ("before-zero",
+     {"scheduler": "HeunDiscreteScheduler", "config": {"timestep_spacing": "trailing"},
+      "steps": 103},
+     {"scheduler": "HeunDiscreteScheduler", "config": {"timestep_spacing": "trailing"},
+      "steps": 102}),
     ("off-grid",
      {"scheduler": "DDIMScheduler", "config": {"timestep_spacing": "linspace"}, "steps": 30},
      {"scheduler": "DDIMScheduler", "config": {"timestep_spacing": "leading"}}),
