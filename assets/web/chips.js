@@ -8,8 +8,17 @@ function emphasised(text) {
   return text.split(/(−?\d+(?:[.,]\d+)*(?:e[−-]?\d+)?)/u).map((part, k) => (k % 2 ? h("b", {}, part) : part));
 }
 
+// A setting as it is written in code: clip_sample=False.
+function written(key, value) {
+  const name = key.slice(key.indexOf(".") + 1);
+  const names = { true: "True", false: "False", null: "None" };
+  return `${name}=${names[value] ?? (typeof value === "string" ? `"${value}"` : Array.isArray(value) ? `[… ${value.at(-1)}]` : value)}`;
+}
+
 export class Chips {
-  constructor() {
+  // apply(changes, event) puts a warning's remedy into the settings.
+  constructor(apply) {
+    this.apply = apply;
     this.list = h("ul", { class: "ss-chips", "aria-label": "About this run" });
     this.panel = h("div", { class: "ss-why", id: "ss-why", hidden: true });
     this.element = h("div", { class: "ss-chiprow" }, this.list, this.panel);
@@ -32,21 +41,23 @@ export class Chips {
   #draw() {
     const info = this.chips.filter((chip) => chip.level !== "warn");
     const warn = this.chips.filter((chip) => chip.level === "warn");
-    const all = [...info, ...this.extra, ...warn];
+    const all = [...warn, ...info, ...this.extra];
     const key = JSON.stringify(all);
     if (key === this.drawn) return;
     this.drawn = key;
     if (!all.some((chip) => chip.id === this.open)) this.open = null;
     const focused = document.activeElement?.dataset?.chip;
-    this.list.replaceChildren(...all.map((chip) => h("li", {}, this.#chip(chip))));
+    this.list.replaceChildren(...all.map((chip) => h("li", { "data-level": chip.level }, this.#chip(chip))));
     if (focused) this.list.querySelector(`[data-chip="${CSS.escape(focused)}"]`)?.focus();
     this.#explain();
   }
 
   #chip(chip) {
-    const attributes = { class: `ss-chip ss-chip-${chip.level}`, "data-chip": chip.id };
+    const attributes = {
+      class: `ss-chip ss-chip-${chip.level}`, "data-chip": chip.id, title: chip.title || chip.text,
+    };
     const content = [chip.level === "warn" ? icon("warn") : null, h("span", {}, emphasised(chip.text))];
-    if (!chip.why && !chip.fix) return h("span", { ...attributes, title: chip.title || null }, content);
+    if (!chip.why && !chip.fix) return h("span", attributes, content);
     return h("button", {
       ...attributes, type: "button", "aria-expanded": String(this.open === chip.id),
       "aria-controls": "ss-why",
@@ -73,6 +84,10 @@ export class Chips {
       }, icon("close")),
       h("p", {}, h("b", {}, chip.text)),
       ...(chip.why ? [h("p", {}, chip.why)] : []),
-      ...(chip.fix ? [h("p", { class: "ss-fix" }, h("b", {}, "What to do: "), chip.fix)] : []));
+      ...(chip.fix ? [h("p", { class: "ss-fix" }, h("b", {}, "What to do: "), chip.fix)] : []),
+      ...(chip.set ? [h("p", { class: "ss-remedy" }, h("button", {
+        type: "button", class: "ss-button", "data-action": "apply",
+        onclick: (event) => this.apply(chip.set, event),
+      }, "Set ", h("code", {}, Object.entries(chip.set).map(([k, v]) => written(k, v)).join(", "))))] : []));
   }
 }

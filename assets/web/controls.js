@@ -40,10 +40,25 @@ function hasSlider(about) {
   return typeof about.slider_low === "number" && typeof about.slider_high === "number";
 }
 
+// A comma may be a decimal point (0,02) or, in whole numbers, part the thousands (1,000).
+function decimal(kind, text) {
+  if (kind === "int" && /^[-+]?\d{1,3}(,\d{3})+$/.test(text)) return text.replace(/,/g, "");
+  if ((kind === "int" || kind === "float") && /^[-+]?\d*,\d+(e[-+]?\d+)?$/i.test(text)) {
+    return text.replace(",", ".");
+  }
+  if (kind === "numbers" && text.includes(";")) return text.replace(/,/g, ".");
+  return text;
+}
+
+// A parameter's name may break after its underscores.
+function breakable(label) {
+  return label.split(/(?<=_)/).flatMap((part, k) => (k ? [h("wbr"), part] : [part]));
+}
+
 // Reads what was typed. Returns {value} or {problem}.
 export function read(about, text) {
   const name = about.label;
-  const clean = text.trim().replace(/−/g, "-");
+  const clean = decimal(about.kind, text.trim().replace(/−/g, "-"));
   if (clean === "" || clean.toLowerCase() === "none") {
     if (about.optional) return { value: null };
     return { problem: `${name} needs a value; the default is ${plain(about.default) || "empty"}.` };
@@ -71,15 +86,17 @@ function same(a, b) {
 export class Control {
   // about: {key, label, kind, default, optional, low, high, slider_*, log, choices, unit, text}
   // change(key, value, event) is called for every movement.
-  constructor(about, change) {
+  // refused(key, message or null) is called when what was typed cannot be read, and when that ends.
+  constructor(about, change, refused = () => {}) {
     this.about = about;
     this.change = change;
+    this.refused = refused;
     this.id = uid("ss-control");
     this.value = about.default;
     this.typing = false;
     this.own = null;
 
-    this.label = h("label", { for: this.id, class: about.code === false ? "" : "ss-code" }, about.label);
+    this.label = h("label", { for: this.id, class: about.code === false ? "" : "ss-code" }, breakable(about.label));
     this.undo = h("button", {
       type: "button", class: "ss-undo", title: `Back to ${fmt(about.default) || "the default"}`,
       "aria-label": `Reset ${about.label}`, hidden: true,
@@ -157,9 +174,10 @@ export class Control {
     if (problem) {
       this.own = problem;
       this.#showError(problem);
+      this.refused(this.about.key, problem);
       return;
     }
-    this.own = null;
+    this.forget();
     if (same(value, this.value)) this.#showError(null);
     this.#send(value, event);
   }
@@ -188,8 +206,16 @@ export class Control {
     if (this.typing) this.field.value = plain(next);
   }
 
-  #send(value, event) {
+  // What was typed and could not be read is given up.
+  forget() {
+    if (!this.own) return;
     this.own = null;
+    this.#showError(null);
+    this.refused(this.about.key, null);
+  }
+
+  #send(value, event) {
+    this.forget();
     this.set(value);
     this.change(this.about.key, value, event);
   }
@@ -230,9 +256,8 @@ export class Control {
   }
 
   setError(message) {
-    if (!message && this.own) return;
-    this.own = null;
-    this.#showError(message || null);
+    // The text in the field is the nearer cause.
+    this.#showError(this.own || message || null);
   }
 
   #showError(message) {

@@ -1,7 +1,7 @@
 // Below the timeline: the current frame large, what the step does, and the transport.
 
 import { fit, h, setText } from "./dom.js";
-import { fmt, percent } from "./format.js";
+import { SHARE, fmt } from "./format.js";
 import { palette, ramp } from "./colour.js";
 import { icon } from "./icons.js";
 
@@ -82,6 +82,13 @@ export class Detail {
 
   setFilm(film) {
     this.film = film;
+    this.#caption();
+    if (!film) {
+      for (const canvas of Object.values(this.canvases)) {
+        canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+      }
+      return;
+    }
     this.sample = Math.min(this.sample, film.samples - 1);
     this.#buildPicker();
     this.drawFrames();
@@ -110,18 +117,18 @@ export class Detail {
     const noun = this.noun();
     setText(this.title, `What ${noun} ${i + 1} does`);
     this.#tellEquation(schedule.equations[i]);
-    const weight = schedule.equations[i]?.call_weight ?? null;
     this.levels.replaceChildren(...[
-      ["t", fmt(columns.t[i], 4)],
-      ["σ/α", `${fmt(columns.rho[i])} → ${fmt(columns.rho_next[i])}`],
-      ["weight", percent(weight)],
-    ].map(([name, value]) => h("span", {}, `${name} `, h("b", {}, value))));
+      ["t", fmt(columns.t[i], 4), "Time the model is told, in training steps"],
+      ["σ/α", `${fmt(columns.rho[i])} → ${fmt(columns.rho_next[i])}`, "Noise over signal, before and after"],
+      ["share of result", schedule.equations[i]?.weight_text ?? "–", SHARE],
+    ].map(([name, value, title]) => h("span", { title }, `${name} `, h("b", {}, value))));
     setText(this.sentence, schedule.equations[i]?.sentence || "");
     this.scrubber.value = String(i);
-    this.scrubber.style.setProperty("--fill", `${schedule.nfe > 1 ? (i / (schedule.nfe - 1)) * 100 : 100}%`);
+    this.scrubber.style.setProperty("--fill", `${schedule.nfe > 1 ? (i / (schedule.nfe - 1)) * 100 : 0}%`);
     const spoken = `${noun} ${i + 1} of ${schedule.nfe}`;
     this.scrubber.setAttribute("aria-valuetext", `${spoken}, noise level ${fmt(columns.rho[i])}`);
     setText(this.position, `${i + 1} / ${schedule.nfe}`);
+    this.#caption();
   }
 
   #tellEquation(equation) {
@@ -187,8 +194,20 @@ export class Detail {
       canvas.setAttribute("aria-label",
         which === "prev" ? `The sample after ${noun} ${i + 1}` : `The clean sample predicted at ${noun} ${i + 1}`);
     }
-    this.captions.prev.replaceChildren(h("code", {}, "prev_sample"), ` after ${noun} ${i + 1}`);
-    this.captions.x0.replaceChildren(h("code", {}, "pred_x0"), ` at ${noun} ${i + 1}`);
+  }
+
+  setStale(stale) {
+    if (this.stale === stale) return;
+    this.stale = stale;
+    this.#caption();
+  }
+
+  #caption() {
+    if (!this.schedule) return;
+    const at = `${this.noun()} ${Math.min(this.cursor, this.schedule.nfe - 1) + 1}`;
+    const old = this.stale && this.film;
+    this.captions.prev.replaceChildren(h("code", {}, "prev_sample"), old ? " from the last run" : ` after ${at}`);
+    this.captions.x0.replaceChildren(h("code", {}, "pred_x0"), old ? " from the last run" : ` at ${at}`);
   }
 
   // Many images: a grid of predictions at this step, one of them picked for strips and frames.

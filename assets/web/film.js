@@ -134,8 +134,9 @@ export class LiveFilm extends Film {
     if (message.extent) this.extent = message.extent;
   }
 
+  // Steps that no message told of show the last one before them.
   has(frame) {
-    return this.parts.prev[frame] !== null;
+    return frame <= this.latest && this.#at("prev", frame) !== null;
   }
 
   // The frame itself or the newest one before it.

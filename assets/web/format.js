@@ -25,12 +25,10 @@ export function plain(value) {
   return String(Number(value.toPrecision(12)));
 }
 
-export function percent(value) {
-  if (value === null || value === undefined) return "–";
-  const share = value * 100;
-  const text = Math.abs(share) >= 10 ? share.toFixed(0) : fmt(share, 2);
-  return `${text.replace(/-/g, "−")} %`;
-}
+// What a call's share means wherever it is shown; the server computes and writes it.
+export const SHARE = "How much of the result is this call's clean prediction x̂₀, carried on by the "
+  + "weights of the later steps. Where the last call replaces the sample by its own x̂₀, the others "
+  + "are measured in the sample that it is given.";
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";

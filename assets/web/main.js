@@ -13,7 +13,7 @@ import { milliseconds, plural } from "./format.js";
 import { icon } from "./icons.js";
 import { decode, decodeView, sync } from "./link.js";
 import { Player } from "./player.js";
-import { X_AXES, Y_AXES } from "./quantities.js";
+import { QUANTITIES, X_AXES, Y_AXES } from "./quantities.js";
 import { Latest } from "./requests.js";
 import { Sidebar } from "./sidebar.js";
 import { Timeline } from "./timeline.js";
@@ -22,7 +22,11 @@ const PHONE = window.matchMedia("(max-width: 860px)");
 const THEME_KEY = "sigmascope-theme";
 const SLOW = 300; // ms after which a run is said to be under way
 const ADDRESS_EVERY = 250; // ms: browsers limit how often the address may change
-const LOST = "The server did not answer. It may be restarting; change any setting to try again.";
+const LOST = "The server did not answer. It may be restarting.";
+const PLACE = 0.72; // where the cursor stands in a first view
+const VIEW = { x: "step", y: "rho", bars: "spacing", log: {}, tall: false };
+const INVALID = "A setting is not valid: mend it first";
+const COPY = "Copy a link to exactly this state";
 
 class Explore {
   // host: {server, trigger}
@@ -30,8 +34,11 @@ class Explore {
     this.boot = boot;
     this.host = host;
     this.schema = boot.schema;
-    this.view = { x: "step", y: "rho", bars: "spacing", log: {}, tall: false };
-    this.place = 0.72; // where the cursor stands in the run, kept when the length changes
+    this.view = { ...VIEW };
+    this.place = PLACE; // where the cursor stands in the run, kept when the length changes
+    this.refused = {}; // what a server answer says is wrong, by control
+    this.unread = new Map(); // what was typed and cannot be read, by control
+    this.limit = Infinity; // the last computed step of a run that was stopped
     this.cursor = 0;
     this.sample = 0;
     this.schedule = null;
@@ -45,6 +52,12 @@ class Explore {
       changed: (spec, event) => this.change(spec, event),
       run: () => (this.running ? this.stop() : this.run()),
       close: () => this.fold(true),
+      reset: () => this.resetView(),
+      refused: (key, message) => {
+        if (message) this.unread.set(key, message);
+        else this.unread.delete(key);
+        this.#judge();
+      },
     });
     this.player = new Player((by) => this.advance(by), (playing) => this.detail.setPlaying(playing));
     this.timeline = new Timeline(this.view, {
@@ -58,7 +71,7 @@ class Explore {
       speed: (value) => { this.player.speed = value; },
       pick: (k) => this.pick(k),
     });
-    this.chips = new Chips();
+    this.chips = new Chips((changes, event) => this.sidebar.apply(changes, event));
     this.schedules = new Latest((spec) => host.server.schedule(spec),
       (answer, meta) => this.gotSchedule(answer, meta), () => this.lost());
     this.films = new Latest((spec) => host.server.film(this.#placed(spec)),
@@ -78,27 +91,47 @@ class Explore {
       type: "button", class: "ss-quiet", "data-action": name, title,
       "aria-label": text ? null : title, onclick: act,
     }, icon(glyph), text ? h("span", {}, text) : null);
-    this.copyButton = button("copy", "Copy a link to exactly this state", "link", () => this.copy(), "Copy link");
+    this.copyButton = button("copy", COPY, "link", () => this.copy(), "Copy link");
     this.presentButton = button("present", "Presentation: large type, settings folded (P)", "present", () => this.present(), "Present");
     this.themeButton = button("theme", "Light or dark", isDark() ? "sun" : "moon", () => this.switchTheme());
     this.foldButton = button("fold", "Settings", "settings", () => this.fold(), "Settings");
     this.heading = h("p", { class: "ss-heading" });
     this.banner = h("div", { class: "ss-banner", role: "alert", hidden: true });
-    const top = h("header", { class: "ss-top" }, this.foldButton, this.heading,
+    this.progressPlace = h("div", { class: "ss-progress", hidden: true });
+    const top = h("header", { class: "ss-top" }, this.foldButton, this.heading, this.progressPlace,
       h("div", { class: "ss-actions" }, this.copyButton, this.presentButton, this.themeButton));
     this.main = h("main", { class: "ss-main" }, top, this.chips.element, this.banner,
       this.timeline.element, this.detail.element);
     this.shade = h("div", { class: "ss-shade", onclick: () => this.fold(true) });
     const framed = window.parent !== window;
-    this.root = h("div", { class: framed ? "ss-app ss-framed" : "ss-app" }, this.sidebar.element, this.shade, this.main);
+    const skip = h("a", {
+      class: "ss-skip", href: "#chart",
+      onclick: (event) => {
+        event.preventDefault();
+        this.timeline.element.focus();
+        this.timeline.element.scrollIntoView({ block: "start" });
+      },
+    }, "To the chart");
+    this.timeline.element.tabIndex = -1;
+    this.root = h("div", { class: framed ? "ss-app ss-framed" : "ss-app" }, skip,
+      this.sidebar.element, this.shade, this.main);
     // A press with the mouse leaves no focus behind, so that space plays and arrows step.
     this.root.addEventListener("click", (event) => {
       const pressed = event.target.closest("button, input[type=radio]");
       if (event.detail > 0 && pressed) pressed.blur();
     });
+    this.root.addEventListener("pointerdown", (event) => {
+      if (!this.chips.element.contains(event.target)) this.chips.close();
+    });
     element.replaceChildren(this.root);
-    this.fold(PHONE.matches);
-    PHONE.addEventListener("change", () => this.fold(PHONE.matches));
+    const settle = () => {
+      // On a phone Run live and the seed stay in sight while the settings are folded away.
+      (PHONE.matches ? this.root : this.sidebar.element).append(this.sidebar.foot);
+      if (PHONE.matches && this.root.classList.contains("ss-present")) this.present(false);
+      this.fold(PHONE.matches);
+    };
+    settle();
+    PHONE.addEventListener("change", settle);
   }
 
   fold(folded = !this.root.classList.contains("ss-folded")) {
@@ -108,6 +141,7 @@ class Explore {
   }
 
   present(on = !this.root.classList.contains("ss-present")) {
+    if (on && PHONE.matches) return; // There is nothing to be read from a last row.
     this.root.classList.toggle("ss-present", on);
     this.presentButton.setAttribute("aria-pressed", String(on));
     this.fold(on || PHONE.matches);
@@ -154,6 +188,9 @@ class Explore {
     if (X_AXES.includes(view.x)) this.view.x = view.x;
     if (Y_AXES.includes(view.y)) this.view.y = view.y;
     if (view.bars === "weight") this.view.bars = "weight";
+    this.view.log = readLog(view.log);
+    this.timeline.zoom = readZoom(view.zoom);
+    if (/^\d{1,2}$/.test(view.sample ?? "")) this.sample = Math.max(0, Number(view.sample) - 1);
     this.timeline.view = this.view;
     if (view.step) this.pendingStep = Number(view.step) - 1;
     this.spec = linked || structuredClone(this.schema.default);
@@ -173,7 +210,16 @@ class Explore {
     this.spec = spec;
     const at = event?.timeStamp || performance.now();
     this.schedules.send(spec, { at, spec });
-    this.#address();
+  }
+
+  // How the page looks at a run goes back to the first view, too.
+  resetView() {
+    this.view = { ...VIEW, tall: this.view.tall };
+    this.timeline.zoom.clear();
+    this.pick(0);
+    this.place = PLACE;
+    this.anew = true;
+    this.look({});
   }
 
   // A question about a run also says where to compute it.
@@ -185,7 +231,7 @@ class Explore {
     if (this.addressTimer) return;
     this.addressTimer = setTimeout(() => {
       this.addressTimer = null;
-      sync(this.spec, this.#viewState());
+      sync(this.good ?? this.spec, this.#viewState());
     }, ADDRESS_EVERY);
   }
 
@@ -196,6 +242,9 @@ class Explore {
       x: x === "step" ? null : x,
       y: y === "rho" ? null : y,
       bars: bars === "spacing" ? null : bars,
+      log: writeLog(this.view.log),
+      sample: this.sample ? this.sample + 1 : null,
+      zoom: writeZoom(this.timeline.zoom),
     };
   }
 
@@ -212,9 +261,15 @@ class Explore {
       this.#wrong(answer.errors || {});
       return;
     }
-    this.#right(answer);
-    const longer = !this.schedule || this.schedule.nfe !== answer.nfe;
+    this.refused = {};
+    this.good = meta.spec;
+    this.limit = Infinity;
+    this.sidebar.showErrors({});
+    this.#judge();
+    if (!meta.first) this.#address();
+    const longer = this.anew || !this.schedule || this.schedule.nfe !== answer.nfe;
     this.schedule = answer;
+    this.anew = false;
     if (longer) {
       const wanted = this.pendingStep ?? Math.round(this.place * (answer.nfe - 1));
       this.cursor = clamp(wanted, 0, answer.nfe - 1);
@@ -226,12 +281,10 @@ class Explore {
     this.timeline.cursor = this.cursor;
     this.detail.cursor = this.cursor;
     this.timeline.view = this.view;
+    this.timeline.setSchedule(answer);
     if (meta.first) {
-      this.timeline.setSchedule(answer);
       this.timeline.draw();
       this.timeline.setCursor(this.cursor);
-    } else {
-      this.timeline.setSchedule(answer);
     }
     this.detail.setSchedule(answer);
     this.sidebar.showInert(answer.inert);
@@ -249,6 +302,7 @@ class Explore {
       this.films.send(meta.spec, meta);
       this.busyTimer ??= setTimeout(() => {
         this.chips.setExtra([{ id: "run", level: "info", text: "running" }]);
+        this.setStale(true);
       }, SLOW);
     } else {
       this.films.drop();
@@ -280,7 +334,7 @@ class Explore {
     this.film = film;
     this.sample = Math.min(this.sample, film.samples - 1);
     this.timeline.sample = this.sample;
-    this.timeline.setStale(!this.banner.hidden || film.length !== this.schedule?.nfe);
+    this.setStale(!this.banner.hidden || film.length !== this.schedule?.nfe);
     if (film.length === this.schedule?.nfe) this.timeline.setNotice(null);
     this.timeline.setFilm(film);
     this.detail.sample = this.sample;
@@ -303,6 +357,7 @@ class Explore {
     const cond = model.classes.find((c) => c.id === this.spec.cond);
     const scheduler = named ? named.name : this.sidebar.scheduler().title;
     setText(this.heading, `${scheduler} · ${model.title}${cond && model.classes.length > 1 ? ` · ${cond.title}` : ""}`);
+    this.heading.title = this.heading.textContent;
   }
 
   // Honest to the person: from the input event to the frame that shows its result.
@@ -327,47 +382,71 @@ class Explore {
       this.gotSchedule(this.boot.schedule, meta);
       if (this.boot.film) this.gotFilm(this.boot.film, meta);
     }
-    const general = this.sidebar.showErrors(errors);
-    this.timeline.setStale(true);
+    this.instead = first ? "Below is the default view instead." : null;
+    this.refused = errors;
+    this.sidebar.showErrors(errors);
     this.sidebar.showCalls(null, null);
-    const culprits = [...this.sidebar.controls.values()].filter((c) => errors[c.about.key]);
-    this.banner.hidden = false;
-    this.banner.replaceChildren(icon("warn"), h("div", {},
-      ...general.map((message) => h("p", {}, message)),
-      ...culprits.map((control) => h("p", {}, errors[control.about.key], " ", h("button", {
-        type: "button", class: "ss-linkish",
-        onclick: () => { this.fold(false); control.focus(); },
-      }, `Go to ${control.about.label}`))),
-      h("p", { class: "ss-note" }, first ? "Below is the default view instead." : "Below is the last setting that worked.")));
+    this.#judge();
     this.root.dataset.ready = "true";
   }
 
-  #right() {
-    this.sidebar.showErrors({});
-    this.banner.hidden = true;
-    this.timeline.setStale(false);
+  // One place says what is wrong now: what the server refused and what could not be read. While
+  // anything is, there is nothing to link to and nothing to run.
+  #judge() {
+    const wrong = new Map([...Object.entries(this.refused), ...this.unread]);
+    const invalid = wrong.size > 0;
+    if (!invalid) this.instead = null;
+    const lines = [...wrong].map(([key, message]) => {
+      const control = this.sidebar.controls.get(key);
+      return h("p", {}, message, control ? " " : null, control ? h("button", {
+        type: "button", class: "ss-linkish",
+        onclick: () => { this.fold(false); control.focus(); },
+      }, `Go to ${control.about.label}`) : null);
+    });
+    this.#announce(invalid ? [...lines,
+      h("p", { class: "ss-note" }, this.instead ?? "Below is the last setting that worked.")] : null);
+    this.copyButton.disabled = invalid;
+    this.copyButton.title = invalid ? INVALID : COPY;
+    this.sidebar.setReady(invalid ? INVALID : null);
+  }
+
+  // The banner above the chart; what is below it is old while it stands there.
+  #announce(content) {
+    this.banner.hidden = !content;
+    this.banner.replaceChildren(...(content ? [icon("warn"), h("div", {}, ...content)] : []));
+    this.setStale(Boolean(content));
+  }
+
+  // The film on screen belongs to settings that no longer hold.
+  setStale(stale) {
+    this.root.classList.toggle("ss-stale", stale);
+    this.timeline.setStale(stale);
+    this.detail.setStale(stale);
+  }
+
+  #again() {
+    return h("button", {
+      type: "button", class: "ss-button", "data-action": "again",
+      onclick: () => this.schedules.send(this.spec, { at: performance.now(), spec: this.spec }),
+    }, "Try again");
   }
 
   lost() {
-    this.timeline.setStale(true);
-    this.banner.hidden = false;
-    this.banner.replaceChildren(icon("warn"), h("div", {}, h("p", {}, LOST)));
+    this.#announce([h("p", {}, LOST), h("p", {}, this.#again())]);
   }
 
   lostFilm() {
     this.#idle();
-    this.timeline.setStale(true);
+    this.setStale(true);
     this.timeline.setNotice(h("div", { class: "ss-notice-box" }, h("p", {}, h("b", {}, "No film came back.")),
       h("p", {}, "The schedule above is right; the run failed on the server. Change a setting, or try again."),
-      h("button", {
-        type: "button", class: "ss-button", onclick: () => this.schedules.send(this.spec, { at: performance.now(), spec: this.spec }),
-      }, "Try again")));
+      this.#again()));
   }
 
   #tooLarge(answer) {
     const { samples } = this.spec;
     this.chips.setExtra([]);
-    this.timeline.setStale(true);
+    this.setStale(true);
     this.root.dataset.ready = "true";
     this.timeline.setNotice(h("div", { class: "ss-notice-box" },
       h("p", {}, h("b", {}, `${plural(answer.nfe, "model call")}${samples > 1 ? ` for ${samples} samples` : ""}`),
@@ -379,14 +458,19 @@ class Explore {
   // ---- run live ------------------------------------------------------------------------------
 
   run() {
-    if (this.running || !this.schedule) return;
+    if (this.running || !this.schedule || !this.banner.hidden) return;
     this.player.stop();
     this.films.drop();
     const spec = structuredClone(this.spec);
     this.running = { id: Math.random().toString(36).slice(2), started: performance.now(), film: null, spec };
     this.root.dataset.running = "true";
     this.sidebar.showRunning(true);
-    this.timeline.setStale(false);
+    this.film = null;
+    this.limit = Infinity;
+    this.timeline.kind = this.sidebar.model(spec.model).kind;
+    this.timeline.setFilm(null);
+    this.detail.setFilm(null);
+    this.setStale(false);
     this.timeline.setNotice(null);
     if (PHONE.matches) this.fold(true);
     this.#progress(0, this.schedule.nfe);
@@ -397,28 +481,37 @@ class Explore {
     if (!this.running) return;
     this.host.trigger("stop", {});
     const at = this.running.film ? this.running.film.latest + 1 : 0;
+    this.#keep(this.running.film);
     this.#endRun();
     this.chips.setExtra([{ id: "run", level: "info", text: `stopped after ${at} of ${this.schedule.nfe}` }]);
+  }
+
+  // What came before a run was stopped stays to be looked at.
+  #keep(film) {
+    if (!film || film.latest < 0) return;
+    this.limit = film.latest;
+    this.filmAt = performance.now();
+    this.#showFilm(film);
+    this.select(Math.min(this.cursor, this.limit), false);
   }
 
   #endRun() {
     this.running = null;
     this.root.dataset.running = "false";
     this.sidebar.showRunning(false);
-    this.progress?.remove();
-    this.progress = null;
+    this.progressPlace.hidden = true;
   }
 
   #progress(done, total) {
     if (!this.progress) {
       this.bar = h("progress", { max: total, value: done, "aria-label": "Progress of the run" });
       this.progressText = h("span", {});
-      this.progress = h("div", { class: "ss-progress" }, this.bar, this.progressText,
-        h("button", {
-          type: "button", class: "ss-button", "data-action": "stop-run", onclick: () => this.stop(),
-        }, icon("stop"), "Stop"));
-      this.timeline.element.querySelector(".ss-card-head").after(this.progress);
+      this.progressPlace.replaceChildren(this.bar, this.progressText, h("button", {
+        type: "button", class: "ss-button", "data-action": "stop-run", onclick: () => this.stop(),
+      }, icon("stop"), "Stop"));
+      this.progress = this.progressPlace;
     }
+    this.progressPlace.hidden = false;
     this.bar.max = total;
     this.bar.value = done;
     setText(this.progressText, `${done} of ${plural(total, "model call")}`);
@@ -434,6 +527,7 @@ class Explore {
       return;
     }
     if (message.done && message.stopped) {
+      this.#keep(running.film);
       this.#endRun();
       this.chips.setExtra([{ id: "run", level: "info", text: `run ${message.reason}` }]);
       return;
@@ -499,22 +593,28 @@ class Explore {
     if (!this.schedule) return;
     if (byHand) this.player.stop();
     const last = this.schedule.nfe - 1;
-    this.cursor = clamp(index, 0, last);
+    this.cursor = clamp(index, 0, this.#end());
     this.place = last ? this.cursor / last : 0;
     this.timeline.setCursor(this.cursor);
     this.detail.setCursor(this.cursor);
     if (!this.player.playing) this.#address();
   }
 
+  // The last step that can be shown.
+  #end() {
+    const computed = this.running?.film ? this.running.film.latest : this.limit;
+    return Math.min(this.schedule.nfe - 1, computed);
+  }
+
   advance(by) {
-    const last = this.schedule.nfe - 1;
+    const last = this.#end();
     this.select(Math.min(last, this.cursor + by), false);
     return this.cursor < last;
   }
 
   play() {
     if (!this.schedule) return;
-    if (!this.player.playing && this.cursor >= this.schedule.nfe - 1) this.select(0, false);
+    if (!this.player.playing && this.cursor >= this.#end()) this.select(0, false);
     this.player.toggle(this.schedule.nfe);
     if (!this.player.playing) this.#address();
   }
@@ -524,6 +624,7 @@ class Explore {
     this.timeline.setSample(sample);
     this.timeline.drawOverlay();
     this.detail.setSample(sample);
+    this.#address();
   }
 
   #keys() {
@@ -555,7 +656,7 @@ class Explore {
   }
 
   async copy() {
-    sync(this.spec, this.#viewState());
+    sync(this.good ?? this.spec, this.#viewState());
     const address = window.location.href;
     let done = true;
     try {
@@ -570,6 +671,40 @@ class Explore {
       this.copyButton.replaceChildren(icon("link"), h("span", {}, "Copy link"));
     }, 2000);
   }
+}
+
+// The view's parts as text for the link: log=rho:0, zoom=step:2:9,y!rho:0.1:4 ("!" for ":" in a
+// name). What does not name a quantity and numbers is left out.
+
+function writeLog(log) {
+  const changed = Object.entries(log).filter(([name, on]) => on !== QUANTITIES[name].log);
+  return changed.length ? changed.map(([name, on]) => `${name}:${on ? 1 : 0}`).join(",") : null;
+}
+
+function readLog(text) {
+  const pairs = (text || "").split(",").map((part) => part.split(":"));
+  return Object.fromEntries(pairs
+    .filter(([name, on]) => Object.hasOwn(QUANTITIES, name) && (on === "0" || on === "1"))
+    .map(([name, on]) => [name, on === "1"]));
+}
+
+function writeZoom(zoom) {
+  const parts = [...zoom].map(([key, [low, high]]) => `${key.replace(":", "!")}:${Number(low.toPrecision(6))}:${Number(high.toPrecision(6))}`);
+  return parts.length ? parts.join(",") : null;
+}
+
+function readZoom(text) {
+  const zoom = new Map();
+  for (const part of (text || "").split(",")) {
+    const [name, ...ends] = part.split(":");
+    const [low, high] = ends.map(Number);
+    const [way, quantity] = name.split("!");
+    const axes = { x: X_AXES, y: Y_AXES }[way];
+    const known = name === "step" ? low >= 0 && Number.isInteger(low) && Number.isInteger(high)
+      : axes?.includes(quantity);
+    if (known && ends.length === 2 && Number.isFinite(low) && low < high) zoom.set(name.replace("!", ":"), [low, high]);
+  }
+  return zoom;
 }
 
 let current = null;

@@ -4,15 +4,15 @@
 import { unpack } from "./dom.js";
 
 export const QUANTITIES = {
-  step: { label: "step", title: "Position in the run, one column per model call", log: false },
-  t: { label: "t", title: "Time the model is told, in training steps", log: false },
-  rho: { label: "σ/α", title: "Noise over signal. k-diffusion, A1111 and ComfyUI call this sigma", log: true },
-  sigma: { label: "σ", title: "Standard deviation of the noise in x = α x₀ + σ ε", log: true },
-  alpha: { label: "α", title: "Scale of the clean sample in x = α x₀ + σ ε", log: false },
-  alphas_cumprod: { label: "ᾱ", title: "alphas_cumprod: α² / (α² + σ²), the share of signal", log: false },
-  beta: { label: "β", title: "betas: variance added by one training step", log: false },
-  snr: { label: "SNR", title: "Signal-to-noise ratio α² / σ²", log: true },
-  logsnr: { label: "logSNR", title: "Natural logarithm of the SNR", log: false, signed: true },
+  step: { label: "step", over: "of every step", title: "Position in the run, one column per model call", log: false },
+  t: { label: "t", over: "over time t", title: "Time the model is told, in training steps", log: false },
+  rho: { label: "σ/α", name: "Noise level σ/α", title: "Noise over signal. k-diffusion, A1111 and ComfyUI call this sigma", log: true },
+  sigma: { label: "σ", name: "Noise σ", title: "Standard deviation of the noise in x = α x₀ + σ ε", log: true },
+  alpha: { label: "α", name: "Signal scale α", title: "Scale of the clean sample in x = α x₀ + σ ε", log: false },
+  alphas_cumprod: { label: "ᾱ", name: "Share of signal ᾱ", title: "alphas_cumprod: α² / (α² + σ²), the share of signal", log: false },
+  beta: { label: "β", name: "Noise β of one training step", title: "betas: variance added by one training step", log: false },
+  snr: { label: "SNR", name: "Signal-to-noise ratio", title: "Signal-to-noise ratio α² / σ²", log: true },
+  logsnr: { label: "logSNR", name: "Log signal-to-noise ratio", title: "Natural logarithm of the SNR", log: false, signed: true },
 };
 
 export const X_AXES = ["step", "t", "rho", "logsnr"];

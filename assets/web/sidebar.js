@@ -35,6 +35,7 @@ export class Sidebar {
     this.errors = {};
     this.inert = {};
     this.groups = {};
+    this.carried = {};
     this.element = this.#build();
     this.#fillScheduler();
     this.#fillModel();
@@ -95,8 +96,8 @@ export class Sidebar {
       "aria-label": "Randomise the seed",
       onclick: (event) => this.#set("seed", Math.floor(Math.random() * 100000), event),
     }, icon("dice"));
-    const foot = h("div", { class: "ss-foot" }, this.run, this.seed.element, dice);
-    return h("aside", { class: "ss-side", "aria-label": "Settings" }, title, form, foot);
+    this.foot = h("div", { class: "ss-foot" }, this.run, this.seed.element, dice);
+    return h("aside", { class: "ss-side", "aria-label": "Settings" }, title, form, this.foot);
   }
 
   #pickers() {
@@ -172,6 +173,7 @@ export class Sidebar {
     const control = new Control(
       { optional: false, log: false, unit: "", text: "", code: true, ...about },
       (key, value, event) => this.#set(key, value, event),
+      (key, message) => this.actions.refused(key, message),
     );
     this.controls.set(about.key, control);
     return control;
@@ -180,6 +182,7 @@ export class Sidebar {
   #clear(prefix) {
     for (const key of [...this.controls.keys()]) {
       if (key.startsWith(prefix) || (prefix === "config." && (key === "timesteps" || key === "sigmas"))) {
+        this.controls.get(key).forget();
         this.controls.get(key).element.remove();
         this.controls.delete(key);
       }
@@ -280,11 +283,20 @@ export class Sidebar {
     const id = named ? named.scheduler : name;
     const target = this.scheduler(id);
     const spec = copy(this.spec);
+    // What holds now goes along, also where the old class has it by default: the model stays the
+    // same, so its betas and what it predicts do. A class without them (Karras VE) keeps them for
+    // the next one.
+    for (const { name: key, group, default: usual } of this.scheduler().parameters) {
+      if (CARRIED.includes(group)) this.carried[key] = spec.config[key] ?? usual;
+    }
     const kept = {};
     for (const parameter of target.parameters) {
-      const value = spec.config[parameter.name];
+      const value = this.carried[parameter.name];
       if (value === undefined || !CARRIED.includes(parameter.group)) continue;
-      if (parameter.kind === "choice" && !parameter.choices.includes(value)) continue;
+      if (JSON.stringify(value) === JSON.stringify(parameter.default)) continue;
+      const chosen = parameter.kind === "choice" && value !== null;
+      if (chosen && !parameter.choices.includes(value)) continue;
+      if (value === null && !parameter.optional) continue;
       kept[parameter.name] = value;
     }
     spec.scheduler = id;
@@ -303,7 +315,22 @@ export class Sidebar {
   }
 
   #reset(event) {
+    for (const control of this.controls.values()) control.forget();
+    this.carried = {};
+    this.actions.reset();
     this.#emit(copy(this.schema.default), event);
+  }
+
+  // A remedy: several settings at once, by the names that errors use ("config.eta", "steps").
+  apply(changes, event) {
+    const spec = copy(this.spec);
+    for (const [key, value] of Object.entries(changes)) {
+      const dot = key.indexOf(".");
+      if (dot > 0) spec[key.slice(0, dot)][key.slice(dot + 1)] = value;
+      else spec[key] = value;
+      this.controls.get(key)?.forget();
+    }
+    this.#emit(spec, event);
   }
 
   // The name people know for this class and these settings, if there is one.
@@ -381,6 +408,12 @@ export class Sidebar {
     this.steps.setNote(calls === null ? "" : calls === steps
       ? `${plural(calls, "model call")} (NFE)`
       : `${plural(calls, "model call")} (NFE) for ${plural(steps, "step")}`);
+  }
+
+  // Why there is nothing to run now; null when there is.
+  setReady(reason) {
+    this.run.disabled = Boolean(reason) && this.run.dataset.action === "run";
+    this.run.title = reason || "Compute every step on the server and show it as it comes";
   }
 
   showRunning(running) {

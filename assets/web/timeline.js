@@ -2,7 +2,7 @@
 // axis, column by column, and one cursor goes through all of them.
 
 import { clamp, fit, h, setText } from "./dom.js";
-import { fmt, percent } from "./format.js";
+import { SHARE, fmt } from "./format.js";
 import { palette, ramp } from "./colour.js";
 import { icon } from "./icons.js";
 import { QUANTITIES, X_AXES, Y_AXES, extent, read, scale, trainingCurve } from "./quantities.js";
@@ -36,7 +36,10 @@ export class Timeline {
     this.zoom = new Map();
     this.sample = 0;
     this.#build();
-    new ResizeObserver(() => this.resize()).observe(this.scroller);
+    // In a presentation the chart takes what height the card is given.
+    const observer = new ResizeObserver(() => this.resize());
+    observer.observe(this.scroller);
+    observer.observe(this.element);
   }
 
   #build() {
@@ -107,10 +110,10 @@ export class Timeline {
     this.schedule = schedule;
     this.curve = trainingCurve(schedule);
     this.cursor = clamp(this.cursor, 0, schedule.nfe - 1);
+    this.#clampZoom();
     this.layout();
     this.drawChart();
     this.drawBars();
-    this.#clampZoom();
     this.drawOverlay();
     const { rho } = schedule.columns;
     setText(this.summary, `${schedule.steps} steps, ${schedule.nfe} model calls, noise level from `
@@ -119,6 +122,7 @@ export class Timeline {
 
   setFilm(film) {
     this.film = film;
+    if (film) this.kind = film.kind;
     this.layout();
     this.drawStrips();
     this.drawOverlay();
@@ -142,7 +146,9 @@ export class Timeline {
   }
 
   setStale(stale) {
-    this.element.classList.toggle("ss-stale", stale);
+    if (this.stale === stale) return;
+    this.stale = stale;
+    this.drawOverlay();
   }
 
   // ---- geometry ------------------------------------------------------------------------------
@@ -159,15 +165,13 @@ export class Timeline {
     const phone = wide < 560;
     const width = phone ? Math.max(wide, Math.min(n, 60) * 34 * u) : wide;
     this.width = width;
-    const kind = this.film?.kind;
+    const { kind } = this;
     this.tile = this.#tileSize();
     const row = kind === "line" ? 96 * u : this.tile + 8;
-    const rows = {
-      chart: (phone ? 190 : this.view.tall ? 330 : 250) * (u > 1 ? 1.1 : 1),
-      bars: 44 * u,
-      prev: row,
-      x0: row,
-    };
+    const rows = { chart: phone ? 190 : 250, bars: 44 * u, prev: row, x0: row };
+    if (this.view.tall && !phone) {
+      rows.chart = Math.max(130, this.#room() - rows.bars - 2 * row);
+    }
     const key = [width, ...Object.values(rows)].join();
     if (key !== this.laid) {
       this.laid = key;
@@ -186,6 +190,14 @@ export class Timeline {
     this.#placeNotice();
   }
 
+  // The height that the card leaves for the columns.
+  #room() {
+    const style = getComputedStyle(this.element);
+    const head = this.element.querySelector(".ss-card-head");
+    return this.element.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom)
+      - head.offsetHeight - parseFloat(getComputedStyle(head).marginBottom);
+  }
+
   #placeNotice() {
     if (!this.rows || this.notice.hidden) return;
     this.notice.style.top = `${this.tops.prev}px`;
@@ -194,6 +206,9 @@ export class Timeline {
 
   resize() {
     if (!this.schedule) return;
+    const size = `${this.scroller.clientWidth} ${this.view.tall ? this.element.clientHeight : ""}`;
+    if (size === this.size) return;
+    this.size = size;
     this.laid = null;
     this.draw();
   }
@@ -204,6 +219,10 @@ export class Timeline {
     this.yPick.show(this.view.y);
     this.logButton.disabled = Boolean(QUANTITIES[this.view.y].signed);
     this.logButton.setAttribute("aria-pressed", String(this.isLog(this.view.y)));
+    const { x, y } = this.view;
+    const title = `${QUANTITIES[y].name} ${QUANTITIES[x].over ?? `over ${QUANTITIES[x].label}`}`;
+    setText(this.title, title);
+    this.canvases.chart.setAttribute("aria-label", title);
     this.layout();
     this.drawChart();
     this.drawBars();
@@ -386,7 +405,8 @@ export class Timeline {
   #drawVisited(context, axes) {
     const { columns } = this.schedule;
     const n = this.count;
-    if (!axes.curve || n > 1) {
+    // Where the training curve is drawn the dots lie on it; chords would be a second curve.
+    if (!axes.curve) {
       context.beginPath();
       let open = false;
       for (let i = 0; i < n; i += 1) {
@@ -399,9 +419,7 @@ export class Timeline {
       }
       context.lineWidth = 1.5;
       context.strokeStyle = this.colours.curve;
-      if (axes.curve) context.globalAlpha = 0.35;
       context.stroke();
-      context.globalAlpha = 1;
     }
     const room = axes.x === "step" ? this.columnWidth() : this.width / n;
     const radius = clamp(room * 0.2, 1.5, 4.5 * this.colours.unit);
@@ -432,10 +450,10 @@ export class Timeline {
     const c = this.colours;
     const weight = this.view.bars === "weight";
     this.barsButton.replaceChildren(...(weight
-      ? ["weight in", h("br"), "result"] : ["spacing", h("br"), "Δ log σ/α"]));
+      ? ["share of", h("br"), "result"] : ["spacing", h("br"), "Δ log σ/α"]));
     this.barsButton.title = weight
-      ? "How much each model call weighs in the final sample. Press for the spacing"
-      : "How far each step moves in log(σ/α). Press for the weight of each call";
+      ? `${SHARE} Press for the spacing`
+      : "How far each step moves in log(σ/α). Press for each call's share of the result";
     const { bars: height } = this.rows;
     const context = fit(this.canvases.bars, this.width, height);
     const values = this.barValues();
@@ -497,7 +515,7 @@ export class Timeline {
     const [a, b] = this.#range();
     const step = this.#perTile();
     const list = [];
-    for (let k = 0; k < Math.round((b - a) / step); k += 1) {
+    for (let k = 0; k < this.#slots(); k += 1) {
       const from = a + k * step;
       const to = from + step;
       // The last tile shows the end of the film, the others the middle of their columns.
@@ -505,6 +523,26 @@ export class Timeline {
       list.push({ frame, centre: (from + to) / 2 - 0.5 });
     }
     return list;
+  }
+
+  #slots() {
+    const [a, b] = this.#range();
+    return Math.max(1, Math.round((b - a) / this.#perTile()));
+  }
+
+  inRange(i) {
+    const [a, b] = this.#range();
+    return i >= a && i < b;
+  }
+
+  // Where the tile that stands for the cursor lies: its own column, or the place in a thinned film
+  // that is nearest to it.
+  #slotCentre() {
+    const [a] = this.#range();
+    const step = this.#perTile();
+    if (step === 1) return this.cursor;
+    const k = clamp(Math.floor((this.cursor + 0.5 - a) / step), 0, this.#slots() - 1);
+    return a + (k + 0.5) * step - 0.5;
   }
 
   drawStrips() {
@@ -555,12 +593,14 @@ export class Timeline {
     const column = this.columnWidth();
     const { axes } = this;
     const band = (i, colour, inChart) => {
-      const wide = Math.max(2, column);
+      if (!this.inRange(i)) return;
+      const wide = clamp(column, 2, Math.max(90 * c.unit, this.tile + 8));
       const x = this.centre(i) - wide / 2;
       context.fillStyle = colour;
       const top = inChart ? 4 : this.tops.bars;
+      const bottom = this.#perTile() > 1 && !this.film?.drawRow ? this.tops.prev : this.height;
       context.beginPath();
-      context.roundRect(x, top, wide, this.height - top, 6);
+      context.roundRect(x, top, wide, bottom - top, 6);
       context.fill();
     };
     const stepAxis = axes.x === "step";
@@ -568,7 +608,7 @@ export class Timeline {
     band(this.cursor, c.band, stepAxis);
     const x = axes.px(this.cursor);
     const y = axes.py(this.cursor);
-    if (!stepAxis && x !== null) {
+    if (!stepAxis && x !== null && x >= 0 && x <= this.width && this.inRange(this.cursor)) {
       // From the point on the curve down to its column.
       context.strokeStyle = c.accent;
       context.globalAlpha = 0.45;
@@ -584,7 +624,7 @@ export class Timeline {
       if (i === null) continue;
       const px = axes.px(i);
       const py = axes.py(i);
-      if (px === null || py === null || py > this.plot.bottom + 6) continue;
+      if (px === null || py === null || py > this.plot.bottom + 6 || px < -8 || px > this.width + 8) continue;
       context.beginPath();
       context.arc(px, py, Math.max(big ? 6.5 : 5.5, (this.radius || 4) + 2), 0, 7);
       context.fillStyle = ramp(this.schedule.columns.rho[i], c.dark);
@@ -608,11 +648,15 @@ export class Timeline {
   // is thinned out.
   #drawFrames(context) {
     const { film, colours: c } = this;
+    if (!this.inRange(this.cursor)) {
+      this.#drawElsewhere(context);
+      return;
+    }
     if (!film || film.drawRow) return;
     const frame = film.at(this.cursor, this.count);
     const size = this.tile;
     for (const which of ["prev", "x0"]) {
-      const x = clamp(this.centre(this.cursor), size / 2, this.width - size / 2) - size / 2;
+      const x = this.centre(this.#slotCentre()) - size / 2;
       const y = this.tops[which] + (this.rows[which] - size) / 2;
       if (film.has(frame)) {
         context.save();
@@ -624,12 +668,35 @@ export class Timeline {
         film.draw(context, which, frame, this.sample, x, y, size, c, {
           colour: ramp(this.schedule.columns[which === "prev" ? "rho_next" : "rho"][this.cursor], c.dark),
         });
+        if (this.stale) {
+          context.globalAlpha = 0.65;
+          context.fillStyle = c.card;
+          context.fillRect(x, y, size, size);
+        }
         context.restore();
       }
       context.beginPath();
       context.roundRect(x - 2, y - 2, size + 4, size + 4, 6);
       context.lineWidth = 2;
       context.strokeStyle = c.accent;
+      context.stroke();
+    }
+  }
+
+  // The cursor is outside the zoom: an arrow at the edge says on which side.
+  #drawElsewhere(context) {
+    const before = this.cursor < this.#range()[0];
+    const edge = before ? 3 : this.width - 3;
+    const inward = before ? 7 : -7;
+    context.strokeStyle = this.colours.accent;
+    context.lineWidth = 2;
+    context.lineJoin = "round";
+    for (const name of ["bars", "prev", "x0"]) {
+      const y = this.tops[name] + this.rows[name] / 2;
+      context.beginPath();
+      context.moveTo(edge + inward, y - 7);
+      context.lineTo(edge, y);
+      context.lineTo(edge + inward, y + 7);
       context.stroke();
     }
   }
@@ -752,14 +819,17 @@ export class Timeline {
     if (y0 !== null && Math.abs(y1 - y0) > 12) {
       this.zoom.set(`y:${axes.y}`, [axes.fromY(Math.max(y0, y1)), axes.fromY(Math.min(y0, y1))]);
     }
-    this.zoomButton.hidden = this.zoom.size === 0;
-    this.draw();
+    this.zoomed();
   }
 
   resetZoom() {
     this.zoom.clear();
-    this.zoomButton.hidden = true;
-    this.draw();
+    this.zoomed();
+  }
+
+  zoomed() {
+    this.zoomButton.hidden = this.zoom.size === 0;
+    this.actions.view({});
   }
 
   #show(index, point) {
@@ -791,7 +861,7 @@ export class Timeline {
       ["logSNR", fmt(columns.logsnr[i], 4)],
       ["Δ log σ/α", fmt(columns.dlogrho[i], 3)],
       ["order", fmt(columns.order[i])],
-      ["weight", percent(equations[i]?.call_weight ?? null)],
+      ["share of result", equations[i]?.weight_text ?? "–"],
     ];
     this.tip.replaceChildren(
       h("strong", {}, steps === nfe ? `Step ${i + 1}` : `Call ${i + 1}`),

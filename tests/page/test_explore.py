@@ -221,7 +221,7 @@ def test_nothing_piles_up_in_a_fast_drag(page: Page, address: str) -> None:
 
 def test_a_control_without_effect_is_disabled_and_says_why(page: Page, address: str) -> None:
     visit(page, address, "v=1&scheduler=DDIMScheduler&steps=10")
-    quiet = page.locator(".ss-inert").first
+    quiet = page.locator(".ss-inert[data-control]").first
     expect(quiet.locator("input, select").first).to_be_disabled()
     assert re.match(r"No effect: .{8,}", quiet.locator(".ss-note").text_content() or "")
 
@@ -243,11 +243,11 @@ def test_an_error_stands_beside_its_control(page: Page, address: str, text: str)
     expect(box.locator(".ss-error")).to_contain_text("beta_end")
     expect(box.locator("input[type=text]")).to_have_attribute("aria-invalid", "true")
     expect(page.locator(".ss-banner")).to_contain_text("beta_end")
-    expect(page.locator(".ss-timeline-card")).to_have_class(re.compile("ss-stale"))
+    expect(page.locator(".ss-app")).to_have_class(re.compile("ss-stale"))
     type_into(page, "config.beta_end", "0.015")
     expect(box.locator(".ss-error")).to_be_hidden()
     expect(page.locator(".ss-banner")).to_be_hidden()
-    expect(page.locator(".ss-timeline-card")).not_to_have_class(re.compile("ss-stale"))
+    expect(page.locator(".ss-app")).not_to_have_class(re.compile("ss-stale"))
 
 
 def test_text_that_is_no_number_is_refused_on_the_spot(page: Page, address: str) -> None:
@@ -467,7 +467,7 @@ def test_hover_tells_the_values(page: Page, address: str) -> None:
     tip = page.locator(".ss-tip")
     expect(tip).to_be_visible()
     expect(tip).to_contain_text("Step 5")
-    for word in ("σ/α", "logSNR", "order", "weight"):
+    for word in ("σ/α", "logSNR", "order", "share of result"):
         expect(tip).to_contain_text(word)
 
 
@@ -508,11 +508,11 @@ def test_zoom_survives_a_change_and_ends_on_demand(page: Page, address: str) -> 
     assert picture(page, "chart") == whole["chart"]
 
 
-def test_bars_show_spacing_or_weight(page: Page, address: str) -> None:
+def test_bars_show_spacing_or_share(page: Page, address: str) -> None:
     visit(page, address)
     before = picture(page, "bars")
     page.click("[data-action=bars]")
-    expect(page.locator("[data-action=bars]")).to_contain_text("weight")
+    expect(page.locator("[data-action=bars]")).to_contain_text("share")
     assert picture(page, "bars") != before
 
 

@@ -1,0 +1,307 @@
+"""What a first-time visitor stumbled over, and may not again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.page.browsing import visit
+from tests.page.conftest import Watch
+from tests.page.test_explore import (
+    COLOURS,
+    LONG,
+    choose,
+    control,
+    film,
+    link_of,
+    picture,
+    pictures,
+    position,
+    spec,
+    type_into,
+    wait_for_film,
+)
+
+STALE = re.compile("ss-stale")
+OVERLAY = """([from, to]) => {
+  const canvas = document.querySelector('.ss-overlay');
+  const row = document.querySelector('canvas[data-row=x0]');
+  const k = canvas.width / canvas.clientWidth;
+  const high = row.offsetHeight * k;
+  const data = canvas.getContext('2d').getImageData(
+    from * canvas.width, row.offsetTop * k, (to - from) * canvas.width, high).data;
+  return data.filter((v, i) => i % 4 === 3 && v > 200).length;
+}"""
+
+
+def app(page: Page) -> Locator:
+    return page.locator(".ss-app")
+
+
+def drag_chart(page: Page, start: float, end: float) -> None:
+    box = page.locator("canvas.ss-chart").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * start, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, box["y"] + 180, steps=4)
+    page.mouse.up()
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_another_scheduler_keeps_the_betas_that_held(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=HeunDiscreteScheduler&steps=10")
+    choose(page, "scheduler", "Euler")
+    assert spec(page)["config"] == {"beta_start": 0.00085, "beta_end": 0.012}
+    choose(page, "scheduler", "KarrasVeScheduler")
+    assert spec(page)["config"] == {}
+    choose(page, "scheduler", "DDIM")
+    assert spec(page)["config"]["beta_end"] == 0.012
+    choose(page, "scheduler", "Heun")
+    assert "beta_end" not in spec(page)["config"], "there it is the default again"
+
+
+def test_reset_takes_a_typing_error_and_the_view_along(page: Page, address: str) -> None:
+    visit(page, address)
+    first = pictures(page)
+    page.locator('input[name="ss-y"][value="alpha"]').check(force=True)
+    drag_chart(page, 0.4, 0.8)
+    type_into(page, "steps", "many")
+    expect(page.locator(".ss-banner")).to_contain_text("many")
+    page.click("[data-action=reset]")
+    expect(page.locator(".ss-banner")).to_be_hidden()
+    expect(control(page, "steps").locator(".ss-error")).to_be_hidden()
+    expect(control(page, "steps").locator("input[type=text]")).to_have_value("20")
+    expect(page.locator("[data-action=zoom-out]")).to_be_hidden()
+    page.wait_for_timeout(600)
+    assert pictures(page) == first
+
+
+def test_banner_field_and_link_agree_while_something_is_wrong(page: Page, address: str) -> None:
+    visit(page, address)
+    type_into(page, "seed", "12")
+    good = link_of(page)
+    type_into(page, "config.beta_end", "-1")
+    expect(page.locator(".ss-banner")).to_contain_text("beta_end")
+    type_into(page, "steps", "many")
+    expect(page.locator(".ss-banner")).to_contain_text("beta_end")
+    expect(page.locator(".ss-banner")).to_contain_text("many")
+    expect(page.locator("[data-action=copy]")).to_be_disabled()
+    expect(page.locator(".ss-foot [data-action=run]")).to_be_disabled()
+    assert link_of(page) == good
+    type_into(page, "steps", "12")
+    expect(page.locator(".ss-banner")).not_to_contain_text("many")
+    type_into(page, "config.beta_end", "0,015")
+    expect(page.locator(".ss-banner")).to_be_hidden()
+    expect(page.locator("[data-action=copy]")).to_be_enabled()
+    assert spec(page)["config"]["beta_end"] == 0.015
+    assert "steps=12" in link_of(page)
+
+
+def test_a_warning_is_mended_with_one_press(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=DDIMScheduler&model=mixture-1d&steps=10")
+    page.click("[data-chip=clipping]")
+    key = film(page)
+    page.click("#ss-why [data-action=apply]")
+    wait_for_film(page, key)
+    assert spec(page)["config"]["clip_sample"] is False
+    expect(page.locator("[data-chip=clipping]")).to_have_count(0)
+
+
+# --- old and new ------------------------------------------------------------------------------
+
+
+def test_an_old_film_beside_new_numbers_says_so(page: Page, address: str) -> None:
+    visit(page, address)
+    expect(app(page)).not_to_have_class(STALE)
+    type_into(page, "steps", "400")
+    expect(page.locator(".ss-notice")).to_be_visible()
+    expect(app(page)).to_have_class(STALE)
+    expect(page.locator("[data-frame=x0] figcaption")).to_contain_text("from the last run")
+    page.wait_for_timeout(400)
+    faint = "e => Number(getComputedStyle(e).opacity)"
+    assert page.locator("[data-frame=x0] canvas").evaluate(faint) < 0.5
+    page.click(".ss-notice button")
+    expect(page.locator("[data-frame=x0] figcaption")).to_contain_text("at step")
+    page.wait_for_selector('[data-running="false"]')
+    expect(app(page)).not_to_have_class(STALE)
+
+
+def test_a_stopped_run_keeps_what_was_computed(page: Page, address: str) -> None:
+    visit(page, address, LONG + "&seed=31")
+    page.click(".ss-foot [data-action=run]")
+    page.wait_for_function("() => Number(document.querySelector('progress')?.value) >= 12")
+    page.click("[data-action=stop-run]")
+    expect(app(page)).to_have_attribute("data-running", "false")
+    page.keyboard.press("End")
+    last = int(position(page).split(" / ")[0])
+    assert 12 <= last < 1000
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        assert page.evaluate(COLOURS, "[data-frame=prev] canvas") > 100
+
+
+def test_a_lost_server_can_be_asked_again(page: Page, address: str, watch: Watch) -> None:
+    watch.expected = "Failed to load resource"
+    visit(page, address)
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    page.route("**/component_server/", refuse)
+    type_into(page, "steps", "15")
+    expect(page.locator(".ss-banner")).to_contain_text("did not answer")
+    page.unroute("**/component_server/", refuse)
+    page.click("[data-action=again]")
+    expect(page.locator(".ss-banner")).to_be_hidden()
+    expect(page.locator(".ss-chips")).to_contain_text("15 steps")
+
+
+# --- chart and film ---------------------------------------------------------------------------
+
+
+def test_a_cursor_outside_the_zoom_is_an_arrow_at_the_edge(page: Page, address: str) -> None:
+    visit(page, address)
+    page.keyboard.press("End")
+    drag_chart(page, 0.1, 0.5)
+    assert page.evaluate(OVERLAY, [0, 0.9]) == 0
+    assert 0 < page.evaluate(OVERLAY, [0.95, 1]) < 400
+
+
+@pytest.mark.parametrize("steps", [43, 60])
+def test_in_a_thinned_film_one_slot_shows_the_cursors_frame(
+    page: Page, address: str, steps: int
+) -> None:
+    visit(page, address, f"v=1&steps={steps}&seed=4#step=20")
+    page.wait_for_timeout(200)
+    strip = page.locator("canvas[data-row=x0]").bounding_box()
+    assert strip is not None
+    for _ in range(3):
+        outline = page.evaluate("""() => {
+            const canvas = document.querySelector('.ss-overlay');
+            const row = document.querySelector('canvas[data-row=x0]');
+            const y = row.offsetTop + row.offsetHeight / 2;
+            const k = canvas.width / canvas.clientWidth;
+            const line = canvas.getContext('2d').getImageData(0, y * k, canvas.width, 1).data;
+            const seen = [];
+            for (let x = 0; x < canvas.width; x += 1) if (line[4 * x + 3] > 100) seen.push(x / k);
+            return [seen[0], seen.at(-1)];
+        }""")
+        middle = sum(outline) / 2
+        slots = strip["width"] / (strip["width"] // 40 if steps > 26 else steps)
+        assert abs(middle / slots % 1 - 0.5) < 0.05, "the frame stands on a slot of the film"
+        assert outline[1] - outline[0] < slots + 4
+        page.keyboard.press("ArrowRight")
+
+
+def test_the_title_follows_the_quantity(page: Page, address: str) -> None:
+    visit(page, address)
+    title = page.locator(".ss-timeline-card h2")
+    expect(title).to_have_text("Noise level σ/α of every step")
+    page.locator('input[name="ss-y"][value="snr"]').check(force=True)
+    page.locator('input[name="ss-x"][value="t"]').check(force=True)
+    expect(title).to_have_text("Signal-to-noise ratio over time t")
+
+
+def test_a_link_keeps_log_sample_and_zoom(page: Page, address: str) -> None:
+    visit(page, address, "v=1&steps=16&samples=3&seed=2")
+    page.click("[data-action=log]")
+    page.locator(".ss-picker button").nth(2).click()
+    drag_chart(page, 0.3, 0.8)
+    link, chart, strip = link_of(page), picture(page, "chart"), picture(page, "x0")
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector('[data-ready="true"]', state="attached")
+    page.wait_for_timeout(300)
+    assert (picture(page, "chart"), picture(page, "x0")) == (chart, strip)
+    expect(page.locator("[data-action=zoom-out]")).to_be_visible()
+
+
+def test_a_link_with_a_broken_view_still_opens(page: Page, address: str) -> None:
+    visit(page, address, "v=1&steps=9#zoom=step:9:1,x!t:a:b,q:1:2&log=nothing:1&sample=x")
+    expect(page.locator("[data-action=zoom-out]")).to_be_hidden()
+    expect(page.locator(".ss-chips")).to_contain_text("9 steps")
+
+
+def test_one_step_is_no_special_case_to_look_at(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=EulerDiscreteScheduler&steps=1")
+    assert page.locator("[data-chip=levels]").inner_text().count("→") == 1
+    assert page.locator(".ss-scrubber").evaluate("e => e.style.getPropertyValue('--fill')") == "0%"
+    assert page.evaluate(OVERLAY, [0, 0.3]) == 0
+
+
+# --- room -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
+def test_a_presentation_fits_on_the_screen(
+    page: Page, address: str, size: tuple[int, int]
+) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    visit(page, address)
+    page.click("[data-action=present]")
+    page.wait_for_timeout(300)
+    for part in (
+        ".ss-track",
+        "[data-frame=prev]",
+        "[data-frame=x0]",
+        ".ss-transport",
+        ".ss-sentence",
+    ):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert box["y"] >= 0, part
+        assert box["y"] + box["height"] <= size[1], part
+        assert box["x"] + box["width"] <= size[0], part
+    cut = page.locator(".ss-view").evaluate("e => e.scrollHeight - e.clientHeight")
+    assert cut <= 1
+    chart = page.locator("canvas.ss-chart").bounding_box()
+    assert chart is not None
+    assert chart["height"] > 160
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_nothing_moves_while_the_steps_are_dragged(page: Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    visit(page, address)
+    places = set()
+    for steps in (1, 2, 3, 7, 20, 400):
+        type_into(page, "steps", str(steps))
+        expect(page.locator(".ss-chips")).to_contain_text(f"{steps} step")
+        box = page.locator(".ss-timeline-card").bounding_box()
+        assert box is not None
+        places.add(round(box["y"]))
+    page.click(".ss-foot [data-action=run]")
+    expect(page.locator("progress")).to_be_visible()
+    box = page.locator(".ss-timeline-card").bounding_box()
+    assert box is not None
+    places.add(round(box["y"]))
+    assert len(places) == 1, places
+
+
+def test_a_phone_shows_warnings_first_and_run_live_at_hand(phone: Page, address: str) -> None:
+    visit(phone, address, "v=1&scheduler=KarrasVeScheduler&steps=10")
+    chips = phone.locator(".ss-chips li")
+    assert chips.first.get_attribute("data-level") == "warn"
+    for chip in phone.locator(".ss-chip").all():
+        box = chip.bounding_box()
+        assert box is not None
+        assert box["height"] >= 36
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    expect(phone.locator("[data-action=present]")).to_be_hidden()
+    expect(phone.locator("[data-action=run]")).to_be_in_viewport()
+    expect(phone.locator('[data-control="seed"] input')).to_be_in_viewport()
+    phone.locator("[data-action=run]").tap()
+    phone.wait_for_selector('[data-running="false"]')
+
+
+def test_the_first_tab_stop_leads_to_the_chart(page: Page, address: str) -> None:
+    visit(page, address)
+    page.keyboard.press("Tab")
+    expect(page.locator(".ss-skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".ss-timeline-card")).to_be_focused()
