@@ -146,21 +146,6 @@ def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
         raise ValueError(f"timesteps cannot be given together with {used[0]}=True.")
 
 
-def check_curve_ends(low: float, high: float, n: int) -> None:
-    """The ends of a sigma curve must be positive and in order.
-
-    Raises:
-        ValueError: They are not.
-    """
-    if not 0.0 < low < float("inf") or not high < float("inf"):
-        raise ValueError(
-            f"sigma_min={low:g} and sigma_max={high:g} are the ends of the curve; both must be "
-            "finite and above 0 (the noise schedule decides where they are not given)."
-        )
-    if n > 1 and low >= high:
-        raise ValueError(f"sigma_min={low:g} must be below sigma_max={high:g}.")
-
-
 def check_batch_times(timesteps: Any, batch: int) -> np.ndarray:
     """Times of ``add_noise`` and ``get_velocity``: one for all, or one for each sample.
 

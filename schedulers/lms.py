@@ -112,6 +112,9 @@ class LMSDiscreteScheduler(SigmaScheduler):
         sigmas = [stage.here.sigma for stage in past[:order]]
         if len(sigmas) < order:
             sigmas = [self._rhos[i - k] for k in range(order)]
+        # Two slopes at one level (crowded grids) are one: interpolate those that differ.
+        while len(set(sigmas)) < len(sigmas):
+            sigmas.pop()
         weights = lagrange_weights(sigmas, past[0].here.sigma, past[0].target.sigma)
         return Weights(x=(1.0,), eps=weights[: len(past)])
 

@@ -265,7 +265,7 @@ UseFlowSigmas = Annotated[
 ]
 FlowShift = Annotated[
     float,
-    _POSITIVE,
+    Range(1e-6, 1e6),
     Slider(0.1, 10, 0.1),
     About("Shifts flow sigmas towards noise (above 1) or data (below 1).", "spacing"),
 ]
@@ -330,7 +330,7 @@ ClipSample = Annotated[
 ]
 ClipSampleRange = Annotated[
     float,
-    _POSITIVE,
+    Range(0.0, 1e6, low_open=True),
     Slider(0.1, 5, 0.1),
     About("Largest magnitude that clipping leaves.", "prediction", True),
 ]
@@ -350,7 +350,7 @@ DynamicThresholdingRatio = Annotated[
 ]
 SampleMaxValue = Annotated[
     float,
-    Range(1.0),
+    Range(1.0, 1e6),
     Slider(1, 5, 0.1),
     About("Largest threshold that dynamic thresholding may choose.", "prediction", True),
 ]
@@ -430,13 +430,13 @@ VeSigmaMax = Annotated[
 ]
 SNoise = Annotated[
     float,
-    Range(0.0),
+    Range(0.0, 1e3),
     Slider(0.9, 1.1, 0.001),
     About("Factor on churned noise; slightly above 1 counters lost detail.", "stochasticity"),
 ]
 SChurn = Annotated[
     float,
-    Range(0.0),
+    Range(0.0, 1e6),
     Slider(0, 100, 0.5),
     About(
         "How much noise is added and removed again over the run; stops growing at "

@@ -17,7 +17,6 @@ from .arrays import Array, away_from_host, backend_of, torch_backend
 from .checks import (
     CURVES,
     check_batch_times,
-    check_curve_ends,
     check_curves,
     check_one_way,
     check_sigmas,
@@ -265,9 +264,16 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
         if curve is None:
             return None
         given_low, given_high = self._curve_ends()
+        for rho in (low, high):
+            if not 0.0 < rho < np.inf:
+                raise self._undefined(rho)
         low = low if given_low is None else float(given_low)
         high = high if given_high is None else float(given_high)
-        check_curve_ends(low, high, n)
+        if n > 1 and low >= high:
+            raise ValueError(
+                f"sigma_min={low:g} must be below sigma_max={high:g}; where one of them is not "
+                "given, the noise schedule decides it."
+            )
         if curve == "use_lu_lambdas":
             return np.exp(np.linspace(self._log_rho_table[-1], self._log_rho_table[0], n))
         if curve == "use_karras_sigmas":
@@ -365,7 +371,10 @@ class SigmaScheduler(LevelScheduler):
         """Show the run over every training step, as upstream's constructor of these classes."""
         self._fresh_grid()
         usable = np.isfinite(self._rho_table).all() and (self._rho_table > 0.0).all()
-        if len(self._table) == self._train_steps and usable:
+        config = self.config
+        # With a larger offset the whole run would pile up at the last level.
+        fits = config["timestep_spacing"] != "leading" or config["steps_offset"] <= 1
+        if len(self._table) == self._train_steps and usable and fits:
             times, levels = self._spaced_grid(self._train_steps, None, check=False)
             self._lay_out(times.astype(np.float32), levels, None, None)
 

@@ -105,7 +105,9 @@ def multistep_row(
     """
     now = here[0]
     h = target.lam - now.lam
-    data, sde = form.endswith("++"), form.startswith("sde")
+    # A step up in noise (the floor that zero terminal SNR puts under the last level can lie below
+    # its neighbour) cannot be taken by removing and renewing noise: it follows the ODE.
+    data, sde = form.endswith("++"), form.startswith("sde") and h > 0.0
     if data:
         kappa, z = target.alpha, 2.0 * h if sde else h
         c = target.sigma / now.sigma * (math.exp(-h) if sde else 1.0)

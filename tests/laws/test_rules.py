@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from schedulers import DPMSolverMultistepScheduler
 from schedulers.rules.adams import MAX_ORDER, lagrange_weights
 from schedulers.rules.euler import ancestral_split
 from schedulers.rules.exponential import psi
@@ -56,3 +57,22 @@ def test_beta_quantiles_are_those_of_the_distribution(n: int) -> None:
 
     expected = betaincinv(0.6, 0.6, 1.0 - np.linspace(0, 1, n))
     assert np.abs(beta_quantiles(n) - expected).max() < 1e-14
+
+
+@pytest.mark.parametrize("form", ["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"])
+@pytest.mark.parametrize("steps", [500, 1000])
+def test_rows_stay_finite_where_the_first_level_lies_below_the_second(
+    form: str, steps: int
+) -> None:
+    scheduler = DPMSolverMultistepScheduler(
+        algorithm_type=form,
+        final_sigmas_type="sigma_min",
+        rescale_betas_zero_snr=True,
+        solver_order=3,
+        tensor_format="np",
+    )
+    scheduler.set_timesteps(steps)
+    assert scheduler.sigmas[1] > scheduler.sigmas[0]
+    for i in range(steps):
+        row = scheduler.row(i)
+        assert np.isfinite([*row.x, *row.x0, *row.eps, row.noise]).all(), i
