@@ -1,0 +1,47 @@
+"""Extreme values of every parameter end in finite rows, or in a refusal that names its culprit."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from schedulers import SCHEDULERS
+from schedulers.params import Parameter
+
+NAMED_ANYWAY = ("num_inference_steps", "timesteps")
+
+
+def extreme(parameter: Parameter, dice: random.Random) -> Any:  # noqa: ANN401
+    """A value at an edge of what the parameter admits, or in its middle."""
+    if parameter.kind == "bool":
+        return dice.choice([True, False])
+    if parameter.kind == "choice":
+        return dice.choice([*parameter.choices, *([None] if parameter.optional else [])])
+    if parameter.kind == "numbers":
+        return None
+    low = parameter.low if parameter.low is not None else -20.0
+    high = parameter.high if parameter.high is not None else 1e6
+    values = [low, high, parameter.slider_low, parameter.slider_high, low + 1e-9, 1.0, 0.5, 2.0]
+    value = dice.choice([v for v in values if v is not None])
+    return int(value) if parameter.kind == "int" else value
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_extremes(name: str, seed: int) -> None:
+    dice = random.Random(f"{name} {seed}")
+    parameters = [p for p in SCHEDULERS[name].parameters() if p.call == "init"]
+    chosen = dice.sample(parameters, min(len(parameters), dice.choice([1, 2, 3, 5])))
+    config = {p.name: extreme(p, dice) for p in chosen}
+    names = (*(p.name for p in parameters), *NAMED_ANYWAY)
+    try:
+        scheduler = SCHEDULERS[name](tensor_format="np", **config)
+        scheduler.set_timesteps(dice.choice([1, 2, 3, 10, 61, 250, 1000]))
+        rows = [scheduler.row(i) for i in range(len(scheduler.stages))]
+    except (ValueError, TypeError) as refusal:
+        assert any(known in str(refusal) for known in names), f"{config}: {refusal}"
+        return
+    for i, row in enumerate(rows):
+        numbers = (*row.x, *row.x0, *row.eps, row.noise, *scheduler.output_weights(i))
+        assert all(map(math.isfinite, numbers)), f"{config}: call {i}, {row}"
