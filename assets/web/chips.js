@@ -41,7 +41,12 @@ export class Chips {
   #draw() {
     const info = this.chips.filter((chip) => chip.level !== "warn");
     const warn = this.chips.filter((chip) => chip.level === "warn");
-    const all = [...warn, ...info, ...this.extra];
+    // Many warnings share one chip: the row stays one row.
+    const told = warn.length > 2 ? [warn[0], {
+      id: "more", level: "warn", text: `${warn.length - 1} more warnings`, why: "", several: warn.slice(1),
+    }] : warn;
+    const all = [...told, ...info, ...this.extra];
+    this.shown = all;
     const key = JSON.stringify(all);
     if (key === this.drawn) return;
     this.drawn = key;
@@ -57,7 +62,7 @@ export class Chips {
       class: `ss-chip ss-chip-${chip.level}`, "data-chip": chip.id, title: chip.title || chip.text,
     };
     const content = [chip.level === "warn" ? icon("warn") : null, h("span", {}, emphasised(chip.text))];
-    if (!chip.why && !chip.fix) return h("span", attributes, content);
+    if (!chip.why && !chip.fix && !chip.several) return h("span", attributes, content);
     return h("button", {
       ...attributes, type: "button", "aria-expanded": String(this.open === chip.id),
       "aria-controls": "ss-why",
@@ -71,7 +76,7 @@ export class Chips {
   }
 
   #explain() {
-    const chip = this.chips.find((entry) => entry.id === this.open);
+    const chip = this.shown.find((entry) => entry.id === this.open);
     for (const button of this.list.querySelectorAll("button")) {
       button.setAttribute("aria-expanded", String(button.dataset.chip === this.open));
     }
@@ -82,12 +87,18 @@ export class Chips {
       h("button", {
         type: "button", class: "ss-quiet ss-why-close", "aria-label": "Close", onclick: () => this.close(),
       }, icon("close")),
-      h("p", {}, h("b", {}, chip.text)),
+      ...(chip.several || [chip]).flatMap((one) => this.#reasons(one)));
+  }
+
+  #reasons(chip) {
+    return [
+      h("p", { class: "ss-why-what" }, h("b", {}, chip.text)),
       ...(chip.why ? [h("p", {}, chip.why)] : []),
       ...(chip.fix ? [h("p", { class: "ss-fix" }, h("b", {}, "What to do: "), chip.fix)] : []),
       ...(chip.set ? [h("p", { class: "ss-remedy" }, h("button", {
         type: "button", class: "ss-button", "data-action": "apply",
         onclick: (event) => this.apply(chip.set, event),
-      }, "Set ", h("code", {}, Object.entries(chip.set).map(([k, v]) => written(k, v)).join(", "))))] : []));
+      }, "Set ", h("code", {}, Object.entries(chip.set).map(([k, v]) => written(k, v)).join(", "))))] : []),
+    ];
   }
 }

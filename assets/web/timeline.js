@@ -446,6 +446,11 @@ export class Timeline {
       : this.schedule.columns.dlogrho;
   }
 
+  // A run of one step has one column; what marks it need not fill the page.
+  #widest() {
+    return Math.max(120 * this.colours.unit, this.tile + 8);
+  }
+
   drawBars() {
     const c = this.colours;
     const weight = this.view.bars === "weight";
@@ -474,8 +479,8 @@ export class Timeline {
       const x = this.centre(i) - column / 2;
       if (x > this.width || x + column < 0) continue;
       const v = values[i];
-      const left = x + gap / 2;
-      const wide = Math.max(1, column - gap);
+      const wide = clamp(column - gap, 1, this.#widest());
+      const left = x + (column - wide) / 2;
       if (v === null || v === undefined) {
         // The last step lands on a clean sample: infinitely far in log(sigma/alpha).
         context.fillStyle = ramp(rho[i], c.dark, 0.16);
@@ -594,7 +599,7 @@ export class Timeline {
     const { axes } = this;
     const band = (i, colour, inChart) => {
       if (!this.inRange(i)) return;
-      const wide = clamp(column, 2, Math.max(90 * c.unit, this.tile + 8));
+      const wide = clamp(column, 2, this.#widest());
       const x = this.centre(i) - wide / 2;
       context.fillStyle = colour;
       const top = inChart ? 4 : this.tops.bars;

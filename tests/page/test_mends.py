@@ -305,3 +305,12 @@ def test_the_first_tab_stop_leads_to_the_chart(page: Page, address: str) -> None
     expect(page.locator(".ss-skip")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".ss-timeline-card")).to_be_focused()
+
+
+def test_many_warnings_share_a_chip_that_tells_them_all(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=KarrasVeScheduler&steps=10")
+    expect(page.locator("button.ss-chip-warn")).to_have_count(2)
+    page.click("[data-chip=more]")
+    assert page.locator("#ss-why .ss-fix").count() >= 2
+    page.locator("#ss-why [data-action=apply]").last.click()
+    expect(page.locator("#ss-why")).to_be_hidden()
