@@ -130,7 +130,10 @@ class EulerDiscreteScheduler(SigmaScheduler):
         if self.config["interpolation_type"] == "linear":
             return super()._interpolate(times, steps, n)
         # One point more than steps: upstream's grid, whose last call ends at the smallest sigma.
-        ends = np.log(self._rho_table[-1]), np.log(self._rho_table[0])
+        for rho in (self._rho_table[-1], self._rho_table[0]):
+            if not 0.0 < rho < np.inf:
+                raise self._undefined(rho)
+        ends = self._log_rho_table[-1], self._log_rho_table[0]
         return np.asarray(np.exp(linspace32(*ends, n + 1)))
 
     def _lay_out(

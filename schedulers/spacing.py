@@ -149,5 +149,7 @@ def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Fl
     log_sigmas = np.log(np.maximum(sigmas, 1e-10))
     low = np.clip(np.searchsorted(log_table, log_sigmas, side="right") - 1, 0, len(log_table) - 2)
     below, above = log_table[low], log_table[low + 1]
-    w = np.clip((below - log_sigmas) / (below - above), 0.0, 1.0)
+    # Neighbours can be equal where betas are too small for float32: either time will do.
+    apart = np.where(below == above, np.float32(1.0), below - above)
+    w = np.clip((below - log_sigmas) / apart, 0.0, 1.0)
     return np.asarray((1.0 - w) * low + w * (low + 1), dtype=np.float64)

@@ -38,10 +38,12 @@ def test_extremes(name: str, seed: int) -> None:
     try:
         scheduler = SCHEDULERS[name](tensor_format="np", **config)
         scheduler.set_timesteps(dice.choice([1, 2, 3, 10, 61, 250, 1000]))
-        rows = [scheduler.row(i) for i in range(len(scheduler.stages))]
+        calls = range(len(scheduler.stages))
+        rows = [(scheduler.row(i), scheduler.output_weights(i)) for i in calls]
     except (ValueError, TypeError) as refusal:
         assert any(known in str(refusal) for known in names), f"{config}: {refusal}"
         return
-    for i, row in enumerate(rows):
-        numbers = (*row.x, *row.x0, *row.eps, row.noise, *scheduler.output_weights(i))
-        assert all(map(math.isfinite, numbers)), f"{config}: call {i}, {row}"
+    assert all(map(math.isfinite, scheduler.timesteps)), config
+    for i, (row, output) in enumerate(rows):
+        numbers = (*row.x, *row.x0, *row.eps, row.noise, *output)
+        assert all(map(math.isfinite, numbers)), f"{config}: call {i}, {row}, {output}"
