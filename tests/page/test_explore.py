@@ -321,6 +321,7 @@ def test_a_link_restores_the_exact_state(page: Page, address: str, browser: Brow
     slide(page, "steps", 0.15)
     type_into(page, "config.beta_end", "0.018")
     type_into(page, "seed", "77")
+    page.wait_for_url("**seed=77*")
     page.locator('input[name="ss-y"][value="alphas_cumprod"]').check(force=True)
     key = film(page)
     page.keyboard.press("End")
@@ -355,6 +356,7 @@ def test_python_reads_what_the_page_links_and_the_other_way_round(
     shown = spec(page)
     assert RunSpec.from_dict(shown) == wanted
     type_into(page, "seed", "6")
+    page.wait_for_url("**seed=6*")
     query = urlsplit(link_of(page)).query
     assert RunSpec.from_query(query) == RunSpec.from_dict(wanted.to_dict() | {"seed": 6})
 
