@@ -310,8 +310,20 @@ def test_every_control_has_a_label(page: Page, address: str) -> None:
 # --- links ------------------------------------------------------------------------------------
 
 
+SETTLED = """() => {
+  const banner = document.querySelector(".ss-banner");
+  if (banner && !banner.hidden) return true;
+  const query = new URLSearchParams(location.search);
+  const { steps, seed } = window.sigmascope.spec;
+  return !location.search
+    || (query.get("steps") === String(steps) && query.get("seed") === String(seed));
+}"""
+
+
 def link_of(page: Page) -> str:
+    """The address once it says what the controls say (while a setting is wrong: what it said)."""
     page.wait_for_timeout(400)
+    page.wait_for_function(SETTLED)
     return page.url
 
 
