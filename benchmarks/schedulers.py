@@ -60,6 +60,8 @@ ROWS = (
     Row("Euler", "EulerDiscreteScheduler", 2, sampler="sample_euler"),
     Row("Euler a", "EulerAncestralDiscreteScheduler", 4, sampler="sample_euler_ancestral"),
     Row("Heun", "HeunDiscreteScheduler", 2.5, sampler="sample_heun"),
+    Row("DPM2", "KDPM2DiscreteScheduler", 2, sampler="sample_dpm_2"),
+    Row("DPM2 a", "KDPM2AncestralDiscreteScheduler", 3, sampler="sample_dpm_2_ancestral"),
     Row("DPM++ 2M", "DPMSolverMultistepScheduler", 4, sampler="sample_dpmpp_2m"),
     Row(
         "DPM++ 2M SDE",
@@ -146,10 +148,10 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
 def k_loop(row: Row, scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> Run:
     """k-diffusion's sampler on the same sigmas, with the same costless model."""
     table = torch.as_tensor(scheduler.sigmas).to(x.device)
-    sigmas = torch.cat([table[:1], table[1::2]]) if scheduler.order == 2 else table
+    sigmas = torch.cat([table[:1], table[1::2]])[: STEPS + 1] if scheduler.order == 2 else table
     sampler = getattr(k_diffusion(), row.sampler)
     extra: dict[str, object] = {}
-    if row.sampler in ("sample_euler_ancestral", "sample_dpmpp_2m_sde"):
+    if row.sampler in ("sample_euler_ancestral", "sample_dpm_2_ancestral", "sample_dpmpp_2m_sde"):
         extra["noise_sampler"] = lambda *_: torch.randn_like(x)
     return lambda: sampler(lambda x, _: output, x, sigmas, disable=True, **extra)
 

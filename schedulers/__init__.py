@@ -10,6 +10,7 @@ from .dpmsolver import DPMSolverMultistepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
+from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .levels import Level, Stage
 from .lms import LMSDiscreteScheduler
 from .output import DerivativeOutput, StepOutput
@@ -30,6 +31,8 @@ __all__ = [
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
     "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
     "KarrasDiffusionSchedulers",
     "KarrasVeScheduler",
     "LMSDiscreteScheduler",

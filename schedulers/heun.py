@@ -10,16 +10,16 @@ import numpy as np
 
 from . import params as p
 from .arrays import Array
-from .checks import check_curves, check_whole
+from .checks import check_curves
 from .config import configured
 from .levels import Stage, ve_level
 from .rules import euler
 from .scheduler import Reference, StepKey
-from .trained import SigmaScheduler
+from .trained import TwoCallScheduler
 from .weights import Weights
 
 
-class HeunDiscreteScheduler(SigmaScheduler):
+class HeunDiscreteScheduler(TwoCallScheduler):
     r"""Heun's second-order method on ``dx / d sigma = eps``; two model calls a step.
 
         first call:   x'     = x + (sigma_next - sigma) eps
@@ -42,10 +42,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
         "2206.00364",
         "Algorithm 1; k-diffusion sample_heun.",
     )
-    order = 2
-    _depth = 2
     _keeps = frozenset({"x", "eps"})
-    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
 
     @configured
     def __init__(
@@ -91,18 +88,9 @@ class HeunDiscreteScheduler(SigmaScheduler):
             ValueError: Not exactly one of steps and times given, out of range, not descending,
                 times beside a sigma curve, or the noise schedule is undefined on the grid.
         """
-        table = len(self._table)
-        self._spread = (
-            None
-            if num_train_timesteps is None
-            else check_whole("num_train_timesteps", num_train_timesteps, 1, table)
-        )
+        self._spread_over(num_train_timesteps)
         ways = ("num_inference_steps", "timesteps")
         self._make_grid(num_inference_steps, device, timesteps, None, ways)
-
-    @property
-    def _train_steps(self) -> int:
-        return int(getattr(self, "_spread", None) or self.config["num_train_timesteps"])
 
     def _lay_out(
         self,
@@ -126,11 +114,6 @@ class HeunDiscreteScheduler(SigmaScheduler):
             if target.sigma > 0.0:
                 stages.append(Stage(target.t, target, target))
         return tuple(stages[: len(self._times)])
-
-    @property
-    def state_in_first_order(self) -> bool:
-        """Whether the next call opens a step (True) or closes one (False)."""
-        return self._step_index is None or self._step_index % 2 == 0
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         if i % 2 == 0:

@@ -14,6 +14,7 @@ from .dpmsolver import DPMSolverMultistepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
+from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
 from .scheduler import Scheduler
 
@@ -27,6 +28,8 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             EulerAncestralDiscreteScheduler,
             HeunDiscreteScheduler,
             LMSDiscreteScheduler,
+            KDPM2DiscreteScheduler,
+            KDPM2AncestralDiscreteScheduler,
             DPMSolverMultistepScheduler,
             KarrasVeScheduler,
         )
@@ -52,6 +55,10 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "Heun Karras": ("HeunDiscreteScheduler", _KARRAS),
         "LMS": ("LMSDiscreteScheduler", {}),
         "LMS Karras": ("LMSDiscreteScheduler", _KARRAS),
+        "DPM2": ("KDPM2DiscreteScheduler", {}),
+        "DPM2 Karras": ("KDPM2DiscreteScheduler", _KARRAS),
+        "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
+        "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", _KARRAS),
         "DDIM": ("DDIMScheduler", {}),
         "DDPM": ("DDPMScheduler", {}),
     }

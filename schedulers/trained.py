@@ -23,6 +23,7 @@ from .checks import (
     check_steps,
     check_times,
     check_training_steps,
+    check_whole,
 )
 from .levels import Level, Stage, ve_level, vp_level
 from .scheduler import CountedScheduler, KarrasDiffusionSchedulers, Scheduler, batch_size
@@ -249,8 +250,12 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
         else:
             now = self._begin_index if self._step_index is None else self._step_index
             indices = [now] * len(times)
-        levels = [self._level(0.0, self._rhos[i]) for i in indices]
+        levels = [self._level(0.0, self._noised_to(i)) for i in indices]
         return np.array([lv.alpha for lv in levels]), np.array([lv.sigma for lv in levels])
+
+    def _noised_to(self, i: int) -> float:
+        """The entry of ``sigmas`` that ``add_noise`` goes to for the time of call ``i``."""
+        return self._rhos[i]
 
     def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
         """The sigma curve that the config asks for.
@@ -290,8 +295,13 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
 class SigmaScheduler(LevelScheduler):
     """``x0 + sigma eps``, float timesteps, position counted from the first call."""
 
-    #: dtype of ``timesteps`` before ``set_timesteps``; float32 after it, in every class.
+    #: dtype of ``timesteps`` before ``set_timesteps``.
     _fresh_dtype: ClassVar[Any] = np.float32
+
+    @property
+    def _times_dtype(self) -> Any:
+        """Dtype of ``timesteps`` after ``set_timesteps``."""
+        return np.float32
 
     # --- the grid -----------------------------------------------------------------------------
 
@@ -328,7 +338,7 @@ class SigmaScheduler(LevelScheduler):
             times = spacing.times_of(levels[:-1], self._log_rho_table)
         else:
             times, levels = self._spaced_grid(num_inference_steps, timesteps)
-        self._lay_out(times.astype(np.float32), levels, len(times), device)
+        self._lay_out(times.astype(self._times_dtype), levels, len(times), device)
         self._scaled = False
 
     def _spaced_grid(
@@ -376,7 +386,7 @@ class SigmaScheduler(LevelScheduler):
         fits = config["timestep_spacing"] != "leading" or config["steps_offset"] <= 1
         if len(self._table) == self._train_steps and usable and fits:
             times, levels = self._spaced_grid(self._train_steps, None, check=False)
-            self._lay_out(times.astype(np.float32), levels, None, None)
+            self._lay_out(times.astype(self._times_dtype), levels, None, None)
 
     def _lay_out(
         self,
@@ -439,3 +449,28 @@ class SigmaScheduler(LevelScheduler):
         ):
             reasons["interpolation_type"] = "the curve runs from sigma_max to sigma_min."
         return reasons
+
+
+class TwoCallScheduler(SigmaScheduler):
+    """Two model calls a step, but one in the last, which ends at sigma = 0."""
+
+    order = 2
+    _depth = 2
+    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+
+    def _spread_over(self, num_train_timesteps: int | None) -> None:
+        """Spread the next grid over this many training steps; None for all."""
+        self._spread = (
+            None
+            if num_train_timesteps is None
+            else check_whole("num_train_timesteps", num_train_timesteps, 1, len(self._table))
+        )
+
+    @property
+    def _train_steps(self) -> int:
+        return int(getattr(self, "_spread", None) or self.config["num_train_timesteps"])
+
+    @property
+    def state_in_first_order(self) -> bool:
+        """Whether the next call opens a step (True) or closes one (False)."""
+        return self._step_index is None or self._step_index % 2 == 0

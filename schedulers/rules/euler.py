@@ -1,4 +1,4 @@
-"""One-call rules in sigma: Euler with churn, the ancestral step, the two rows of Heun."""
+"""Rules in sigma: Euler with churn, the ancestral step, second rows of Heun and the midpoint."""
 
 from __future__ import annotations
 
@@ -58,3 +58,16 @@ def heun_correction_row(start: Level, end: Level) -> Weights:
     """Trapezoid from ``start`` with both slopes (Karras et al. 2022, algorithm 1, line 8)."""
     dt = end.sigma - start.sigma
     return Weights(x=(0.0, 1.0), eps=(0.5 * dt, 0.5 * dt))
+
+
+def log_midpoint(sigma: float, sigma_next: float) -> float:
+    """``sqrt(sigma sigma_next)``: halfway in log sigma; 0 for a step that ends at 0."""
+    return math.sqrt(sigma * sigma_next)
+
+
+def midpoint_row(start: Level, end: float, noise: float = 0.0) -> Weights:
+    """From ``start`` to sigma ``end`` with the slope of the midpoint (DPM-Solver-2, alpha = 1).
+
+    References: Lu et al. 2022, arXiv 2206.00927, algorithm 1, r1 = 1/2; k-diffusion sample_dpm_2.
+    """
+    return Weights(x=(0.0, 1.0), eps=(end - start.sigma,), noise=noise)

@@ -63,6 +63,7 @@ SOLVERS = [
     ("DDIMScheduler", {"clip_sample": False, "compat": "paper"}, {}, 1),
     ("EulerDiscreteScheduler", exponential(), {}, 1),
     ("HeunDiscreteScheduler", exponential(), {}, 2),
+    ("KDPM2DiscreteScheduler", exponential(), {}, 2),
     *(("LMSDiscreteScheduler", exponential(), {"order": order}, order) for order in (1, 2, 3, 4)),
     ("DPMSolverMultistepScheduler", exponential(solver_order=1), {}, 1),
     *(

@@ -136,3 +136,47 @@ def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
     assert len(theirs.timesteps) == steps + 1 and float(theirs.timesteps[-1]) == -1.0
     paper = make(name, steps, timestep_spacing="trailing", compat="paper")
     assert len(paper.timesteps) == steps and float(paper.timesteps[-1]) >= 0.0
+
+
+@pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
+def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
+    def noised(compat: str) -> float:
+        scheduler = make(name, 10, compat=compat, tensor_format="np")
+        one = np.ones((1, 1))
+        return float(scheduler.add_noise(0.0 * one, one, scheduler.timesteps[[3]]).item())
+
+    stage = make(name, 10).stages[3]
+    assert noised("diffusers") == pytest.approx(stage.target.sigma, rel=1e-6)
+    assert noised("paper") == pytest.approx(stage.here.sigma, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
+def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
+    """Upstream mistakes the midpoint for the level after it; ours takes an ordinary step."""
+    x0, z = np.tanh(noise(1)), noise(2)
+    scheduler = make(name, 10)
+    stage = scheduler.stages[3]
+    x = x0 + stage.here.sigma * z
+    run = walk(scheduler, lambda *_: x0, x, 3, np.random.default_rng(1), stop=4)
+    (moment,) = run
+    fresh = scheduler.row(3).noise * np.random.default_rng(1).standard_normal(x.shape)
+    left = moment.after - x0
+    if name == "KDPM2DiscreteScheduler":
+        assert np.abs(left - stage.target.sigma * z).max() < 1e-9
+    else:
+        assert left.std() == pytest.approx(stage.target.sigma, rel=0.4)
+        assert np.abs(fresh).max() > 0
+
+
+def test_midpoints_of_long_ancestral_steps() -> None:
+    """The log-midpoint of sigma and sigma_down is sigma_next, but for upstream's cancellation."""
+
+    def gap(compat: str, steps: int = 17, **config: object) -> float:
+        scheduler = make("KDPM2AncestralDiscreteScheduler", steps, compat=compat, **config)
+        inner = scheduler.stages[1::2]
+        return max(abs(stage.here.sigma / stage.target.sigma - 1) for stage in inner)
+
+    assert gap("diffusers", beta_schedule="squaredcos_cap_v2") > 1e-3
+    assert gap("paper", beta_schedule="squaredcos_cap_v2") < 1e-12
+    # two steps over 4000 training steps: NaN upstream, the quotient here
+    assert gap("diffusers", steps=2, num_train_timesteps=4000) < 1e-12

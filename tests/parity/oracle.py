@@ -23,6 +23,8 @@ DIFFUSERS = {
     "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
     "HeunDiscreteScheduler": "scheduling_heun_discrete",
     "LMSDiscreteScheduler": "scheduling_lms_discrete",
+    "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
+    "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
 }

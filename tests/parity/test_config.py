@@ -176,5 +176,11 @@ def test_a_swapped_scheduler_makes_the_images_of_theirs(a: str, b: str) -> None:
             continue  # theirs refuses the prediction type of the other class
         ours = SCHEDULERS[b].from_config(SCHEDULERS[a](**config).config)
         found_times, found = swapped_run(ours)
-        assert found_times == times, f"{a} -> {b} {config}"
+        if b.startswith("KDPM2"):
+            # between the steps stand logarithms of float32 sigmas: tests/parity/test_grids.py
+            assert found_times[1::2] == pytest.approx(times[1::2], rel=1e-6, abs=1e-2)
+            # and the steps of a curve are float64 there, float32 in every other class
+            assert found_times[::2] == pytest.approx(times[::2], rel=1e-12, abs=1e-12)
+        else:
+            assert found_times == times, f"{a} -> {b} {config}"
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4, equal_nan=True)

@@ -22,7 +22,7 @@ def reference(name: str, sigmas: torch.Tensor, seed: int, **extra: object) -> li
     """The sample before each step and at the end, as k-diffusion computes them."""
     seen: list[torch.Tensor] = []
     generator = torch.Generator().manual_seed(seed)
-    if name in ("sample_euler_ancestral", "sample_dpmpp_2m_sde"):
+    if name in ("sample_euler_ancestral", "sample_dpm_2_ancestral", "sample_dpmpp_2m_sde"):
         extra["noise_sampler"] = lambda *_: unit_noise_from(generator)
     sampler: Callable[..., torch.Tensor] = getattr(k_diffusion(), name)
     x = unit_noise() * sigmas[0]
@@ -41,7 +41,6 @@ def ours_in_their_frame(
 ) -> list[torch.Tensor]:
     """Our run, each sample brought to x0 + sigma * noise; one entry per step (not per call)."""
     variance_preserving = float(scheduler.init_noise_sigma) == 1.0
-    shown = torch.as_tensor(scheduler.sigmas)
 
     def scale(sigma: torch.Tensor) -> torch.Tensor:
         return (1 + sigma**2).sqrt() if variance_preserving else torch.ones(())
@@ -49,12 +48,12 @@ def ours_in_their_frame(
     x = unit_noise() * sigmas[0]
     seen = []
     for index, t in enumerate(scheduler.timesteps):
-        here, there = shown[index], shown[index + 1]
+        stage = scheduler.stages[index]
+        here, there = torch.tensor(stage.here.rho), torch.tensor(stage.target.rho)
         if index % scheduler.order == 0:
             seen.append(x)
         inner = x / scale(here)
-        # the second call of a two-call step is made at the level where the first one landed:
-        # the doubled grid says so itself
+        # the second call of a two-call step is made at the level where the first one landed
         output = (x - denoise(x, here)) / here
         scheduler.scale_model_input(inner, t)
         x = scheduler.step(output, t, inner, **step).prev_sample * scale(there)
@@ -71,6 +70,8 @@ def ours_in_their_frame(
         ("sample_euler", "EulerDiscreteScheduler", {}, {}),
         ("sample_euler_ancestral", "EulerAncestralDiscreteScheduler", {}, {}),
         ("sample_heun", "HeunDiscreteScheduler", {}, {}),
+        ("sample_dpm_2", "KDPM2DiscreteScheduler", {}, {}),
+        ("sample_dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler", {}, {}),
         *(("sample_lms", "LMSDiscreteScheduler", {}, {"order": order}) for order in (1, 2, 3, 4)),
         ("sample_dpmpp_2m", "DPMSolverMultistepScheduler", {"lower_order_final": False}, {}),
         *(
@@ -101,7 +102,9 @@ def test_every_step(
     scheduler = SCHEDULERS[name](**BETAS, **config, **option)
     scheduler.set_timesteps(steps)
     table = torch.as_tensor(scheduler.sigmas)
-    sigmas = torch.cat([table[:1], table[1::2]]) if scheduler.order == 2 else table
+    if scheduler.order == 2:
+        table = torch.cat([table[:1], table[1::2]])
+    sigmas = table[: steps + 1]  # a doubled grid may repeat its final zero
     arguments: dict[str, object] = {}
     if "ancestral" in function or "sde" in function:
         arguments["generator"] = torch.Generator().manual_seed(9)

@@ -113,8 +113,8 @@ def test_step_index_counts(name: str) -> None:
 def test_index_for_timestep(name: str) -> None:
     case = Case(name, steps=6)
     ours, theirs = case.ours(), case.theirs()
-    for t in theirs.timesteps:
-        assert ours.index_for_timestep(t) == theirs.index_for_timestep(t)
+    for a, b in zip(ours.timesteps, theirs.timesteps, strict=True):
+        assert ours.index_for_timestep(a) == theirs.index_for_timestep(b)
     own = torch.tensor([9.0, 7.0, 7.0, 1.0])
     for t in (9.0, 7.0, 1.0):
         assert ours.index_for_timestep(t, own) == theirs.index_for_timestep(t, own)

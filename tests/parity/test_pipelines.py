@@ -104,6 +104,8 @@ def test_karras_ve() -> None:
         ("EulerAncestralDiscreteScheduler", {}),
         ("HeunDiscreteScheduler", {}),
         ("LMSDiscreteScheduler", {}),
+        ("KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
+        ("KDPM2AncestralDiscreteScheduler", {}),
         ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
         ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     ],

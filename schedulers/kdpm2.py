@@ -1,0 +1,239 @@
+"""DPM-Solver-2 in sigma: a doubled grid whose second calls are made at log-midpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import params as p
+from . import spacing
+from .arrays import Array, Generator
+from .checks import CURVES, check_curves
+from .config import configured
+from .levels import Stage
+from .rules import euler
+from .scheduler import Reference, StepKey
+from .trained import TwoCallScheduler
+from .weights import Weights
+
+
+class KDPM2DiscreteScheduler(TwoCallScheduler):
+    r"""DPM-Solver-2 on ``dx / d sigma = eps``; two model calls a step.
+
+        first call:   x'     = x + (sigma_mid - sigma) eps,   sigma_mid = sqrt(sigma sigma_next)
+        second call:  x_prev = x + (sigma_next - sigma) eps'
+
+    The last step, to sigma = 0, has no second call. ``timesteps`` holds the midpoints too, at the
+    fractional times where the training table has their sigma; ``sigmas`` holds every inner level
+    twice and no midpoint, as upstream. Upstream's ``add_noise`` at a midpoint's time therefore
+    noises to the level after it; ``compat="paper"`` noises to the midpoint.
+
+    References:
+        Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
+        Around 10 Steps. arXiv 2206.00927, algorithm 1; Karras et al. 2022, arXiv 2206.00364;
+        Crowson. k-diffusion, sample_dpm_2.
+    """
+
+    title = "DPM2"
+    family = "Sigma (k-diffusion)"
+    reference = Reference(
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
+        "Steps",
+        "Lu, Zhou, Bao, Chen, Li, Zhu",
+        2022,
+        "2206.00927",
+        "Algorithm 1 for alpha = 1; k-diffusion sample_dpm_2.",
+    )
+    _keeps = frozenset({"x"})
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.00085,
+        beta_end: p.BetaEnd = 0.012,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        prediction_type: p.PredictionType = "epsilon",
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        steps_offset: p.StepsOffset = 0,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        self._make_table(tensor_format)
+        self._show_whole_run()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int,
+        device: Any = None,
+        num_train_timesteps: int | None = None,
+    ) -> None:
+        """Lay out a run of N steps, 2 N - 1 model calls.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            num_train_timesteps: Spread the steps over this many training steps instead of all.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+        """
+        self._spread_over(num_train_timesteps)
+        self._make_grid(num_inference_steps, device)
+
+    @property
+    def _times_dtype(self) -> Any:
+        # Upstream's curves leave the times in float64, its spacings in float32.
+        return np.float64 if any(self._setting(name) for name in CURVES) else np.float32
+
+    def _spaced_grid(
+        self, num_inference_steps: int | None, timesteps: Any, check: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        times, levels = super()._spaced_grid(num_inference_steps, timesteps, check)
+        return (times.round() if self.config["use_karras_sigmas"] else times), levels
+
+    def _aims(self, levels: np.ndarray) -> np.ndarray:
+        """Sigma that the deterministic part of each step leads to; float32 in and out."""
+        return levels[1:]
+
+    def _lay_out(
+        self,
+        times: np.ndarray,
+        levels: np.ndarray,
+        n: int | None,
+        device: Any,
+    ) -> None:
+        here = levels[:-1].astype(np.float64)
+        middles = np.sqrt(here * self._aims(levels))[:-1]
+        inner = spacing.times_of(middles, self._log_rho_table).astype(times.dtype)
+        doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
+        doubled[::2], doubled[1::2] = times, inner
+        visited[:-1:2], visited[1:-1:2] = here, middles
+        self._install(doubled, visited, n, device)
+        twice = np.concatenate([levels[:1], np.repeat(levels[1:], 2), levels[-1:]])
+        self._publish("sigmas", twice)
+
+    def _noised_to(self, i: int) -> float:
+        if self.compat == "paper":
+            return self._rhos[i]
+        return float(self._published["sigmas"][0][i])
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        if i % 2 == 0 or len(past) < 2:
+            # A run that starts at a midpoint has no step to close: it takes the rest as one.
+            return euler.euler_row(past[0].here, past[0].target)
+        return euler.midpoint_row(past[1].here, past[0].target.sigma)
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one of the two calls of a step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` (after the first call the one at the midpoint) and
+            ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        return self._advance(model_output, timestep, sample, return_dict=return_dict)
+
+
+class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
+    r"""DPM-Solver-2 down past the target, then fresh noise up to it; two model calls a step.
+
+        first call:   x'     = x + (sigma_mid - sigma) eps,   sigma_mid = sqrt(sigma sigma_down)
+        second call:  x_prev = x + (sigma_down - sigma) eps' + sigma_up z
+
+    with ``sigma_down^2 + sigma_up^2 = sigma_next^2`` as in the ancestral Euler step; then
+    ``sigma_down = sigma_next^2 / sigma``, and the midpoint *is* ``sigma_next``. Only second calls
+    draw noise; the last step, to sigma = 0, has none.
+
+    Upstream takes ``sigma_down`` from a float32 difference that cancels where a step is long
+    (cosine schedules; beyond all digits in two steps of 4000): the midpoint's time is then off by
+    up to 2.5 training steps. ``compat="paper"`` takes the quotient.
+
+    References:
+        Crowson. k-diffusion, sample_dpm_2_ancestral; Lu et al. 2022, arXiv 2206.00927, algorithm 1;
+        Ho et al. 2020, arXiv 2006.11239, eq. 7 for the split.
+    """
+
+    title = "DPM2 ancestral"
+    reference = Reference(
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
+        "Steps",
+        "Lu, Zhou, Bao, Chen, Li, Zhu",
+        2022,
+        "2206.00927",
+        "Algorithm 1, down to sigma_down; k-diffusion sample_dpm_2_ancestral.",
+    )
+
+    def _aims(self, levels: np.ndarray) -> np.ndarray:
+        here, after = levels[:-1].astype(np.float64), levels[1:].astype(np.float64)
+        self._downs, self._ups = after * after / here, after
+        self._ups = np.sqrt(np.maximum(after * after - self._downs * self._downs, 0.0))
+        if self.compat == "diffusers":
+            here, after = levels[:-1], levels[1:]
+            up = np.sqrt(after * after * (here * here - after * after) / (here * here))
+            with np.errstate(invalid="ignore"):
+                down = np.sqrt(after * after - up * up)
+            # Where nothing is left of the difference upstream divides by zero.
+            self._downs = np.where(down > 0.0, down, self._downs)
+            self._ups = np.where(down > 0.0, up, self._ups)
+        return self._downs
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        here, target = past[0].here, past[0].target
+        if i % 2 == 0:
+            return euler.euler_row(here, target)
+        if len(past) < 2:
+            return euler.ancestral_row(here, target)
+        step = i // 2
+        return euler.midpoint_row(past[1].here, float(self._downs[step]), float(self._ups[step]))
+
+    def step(  # type: ignore[override]
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one of the two calls of a step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` (after the first call the one at the midpoint) and
+            ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        return self._advance(model_output, timestep, sample, generator, return_dict=return_dict)
