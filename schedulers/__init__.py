@@ -6,6 +6,7 @@ numbers; the next sample is that row times the arrays seen so far.
 
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
+from .deis import DEISMultistepScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
@@ -26,6 +27,7 @@ __all__ = [
     "Contributions",
     "DDIMScheduler",
     "DDPMScheduler",
+    "DEISMultistepScheduler",
     "DPMSolverMultistepScheduler",
     "DerivativeOutput",
     "EulerAncestralDiscreteScheduler",

@@ -402,6 +402,16 @@ AlgorithmType = Annotated[
         "scheduler",
     ),
 ]
+AlgorithmTypeDEIS = Annotated[
+    Literal["deis"],
+    About("The only form; other classes' names are taken for it.", "scheduler", True),
+]
+SolverTypeDEIS = Annotated[
+    Literal["logrho"],
+    About(
+        "The variable of the interpolation; other classes' names mean it too.", "scheduler", True
+    ),
+]
 SolverType = Annotated[
     Literal["midpoint", "heun"],
     About("How order 2 uses the slope: at the midpoint, or integrated.", "scheduler"),

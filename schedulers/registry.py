@@ -10,6 +10,7 @@ from typing import Any
 
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
+from .deis import DEISMultistepScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
@@ -31,6 +32,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             KDPM2DiscreteScheduler,
             KDPM2AncestralDiscreteScheduler,
             DPMSolverMultistepScheduler,
+            DEISMultistepScheduler,
             KarrasVeScheduler,
         )
     }
@@ -60,6 +62,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
         "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", _KARRAS),
         "DDIM": ("DDIMScheduler", {}),
+        "DEIS": ("DEISMultistepScheduler", {}),
         "DDPM": ("DDPMScheduler", {}),
     }
 )

@@ -133,6 +133,25 @@ def multistep_row(
     return Weights(x=(c,), eps=predictions, noise=noise)
 
 
+def log_rho_row(here: Sequence[Level], target: Level) -> Weights:
+    r"""Noise predictions as a polynomial in log rho, integrated over rho (Zhang and Chen 2022).
+
+    Since ``log rho = -lam``, the integral is that of the noise form with nothing approximated, and
+    psi takes it without the cancellation of its primitive.
+
+    Args:
+        here: Levels of the calls to combine, newest first, 1 to 3 of them, all different.
+        target: Level to reach; at sigma = 0 the newest prediction alone leads there.
+    """
+    now = here[0]
+    if target.lam == now.lam:
+        return Weights(x=(1.0,))
+    if target.sigma == 0.0:
+        on_x = target.alpha / now.alpha
+        return Weights(x=(on_x,), eps=(-on_x * now.sigma,))
+    return multistep_row(here, target, "dpmsolver", len(here), midpoint=False)
+
+
 def ddim_row(here: Level, target: Level, eta: float) -> Weights:
     """DDIM with stochasticity eta (Song et al. 2020, arXiv 2010.02502, eq. 12 and 16)."""
     std = eta * posterior_std(here, target)

@@ -95,6 +95,15 @@ SOLVERS = [
         {},
         3,
     ),
+    *(
+        (
+            "DEISMultistepScheduler",
+            exponential(solver_order=order, lower_order_final=False),
+            {},
+            order,
+        )
+        for order in (1, 2, 3)
+    ),
     ("KarrasVeScheduler", {"s_churn": 0.0, "compat": "paper"}, {}, 2),
 ]
 

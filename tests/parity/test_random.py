@@ -7,6 +7,7 @@ mathematics; where ours refuses what upstream runs, it is one of the refusals na
 import random
 
 import pytest
+import torch
 
 from schedulers.params import Parameter
 from tests.parity.harness import SCHEDULERS, Case, assert_same_run
@@ -85,7 +86,9 @@ def test_random_company(name: str) -> None:
         except (ValueError, NotImplementedError):
             continue
         try:
-            assert_same_run(case, TOLERANCE)
+            # DEIS with order 3 cancels up to six digits in float32: see test_deis
+            levels = torch.float64 if name == "DEISMultistepScheduler" else torch.float32
+            assert_same_run(case, TOLERANCE, levels)
             agreed += 1
         except ValueError as refusal:
             assert any(reason in str(refusal) for reason in STRICTER), f"{case}: {refusal}"

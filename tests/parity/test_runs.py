@@ -21,6 +21,7 @@ PLAIN = (
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "DPMSolverMultistepScheduler",
+    "DEISMultistepScheduler",
 )
 #: theirs do not know how to read a data prediction; tests/laws hold ours to it
 NO_SAMPLE = (
@@ -345,6 +346,66 @@ def test_dpm_options(case: Case) -> None:
     assert_same_run(case)
 
 
+DEIS_THIRD = 5e-5  # theirs computes the integrals of order 3 in float32, where they cancel
+
+
+@pytest.mark.parametrize("sigmas", [s for s in SIGMAS if "use_lu_lambdas" not in s], ids=ids)
+@pytest.mark.parametrize("prediction", [*PREDICTIONS, "flow_prediction"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_deis(order: int, prediction: str, sigmas: dict[str, object]) -> None:
+    for threshold, (lower, steps) in itertools.product(
+        (True, False), ((True, 5), (True, 14), (True, 15), (False, 5))
+    ):
+        config = {
+            "solver_order": order,
+            "prediction_type": prediction,
+            "lower_order_final": lower,
+            "thresholding": threshold,
+            "sample_max_value": 1.5,
+            **sigmas,
+        }
+        case = Case("DEISMultistepScheduler", config, steps)
+        if order < 3:
+            assert_same_run(case)
+            continue
+        assert_same_run(case, DEIS_THIRD, levels=torch.float64)
+        if "use_beta_sigmas" not in sigmas:  # whose last step of lam = 8 cancels six digits
+            assert_same_run(case, DEIS_THIRD)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(
+            Case("DEISMultistepScheduler", {"solver_type": kind, "algorithm_type": form}, 6)
+            for kind in ("midpoint", "heun", "bh1", "bh2")
+            for form in ("dpmsolver", "dpmsolver++")
+        ),
+        *(
+            Case(
+                "DEISMultistepScheduler",
+                {"use_karras_sigmas": True, "beta_schedule": betas},
+                8,
+                begin=True,
+            )
+            for betas in BETAS
+        ),
+        Case(
+            "DEISMultistepScheduler",
+            {
+                "use_flow_sigmas": True,
+                "prediction_type": "flow_prediction",
+                "use_dynamic_shifting": True,
+            },
+            grid={"num_inference_steps": 8, "mu": 1.15},
+        ),
+    ],
+    ids=ids,
+)
+def test_deis_options(case: Case) -> None:
+    assert_same_run(case)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     "case",
@@ -357,6 +418,7 @@ def test_dpm_options(case: Case) -> None:
         Case("KDPM2AncestralDiscreteScheduler"),
         Case("DPMSolverMultistepScheduler"),
         Case("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        Case("DEISMultistepScheduler"),
     ],
     ids=ids,
 )

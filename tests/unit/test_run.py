@@ -88,6 +88,8 @@ VARIANTS = [
     ),
     made("DPMSolverMultistepScheduler", variance_type="learned_range"),
     made("DPMSolverMultistepScheduler", use_karras_sigmas=True),
+    made("DEISMultistepScheduler"),
+    made("DEISMultistepScheduler", solver_order=3),
     made("DPMSolverMultistepScheduler", use_flow_sigmas=True, prediction_type="flow_prediction"),
 ]  # fmt: skip
 

@@ -1,0 +1,191 @@
+"""The grid of DPM-Solver, DEIS and UniPC: n of n + 1 points, variance-preserving or flow."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import prediction, spacing
+from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
+from .levels import Level, Stage, flow_level, vp_level_of_rho
+from .scheduler import StepKey
+from .trained import LevelScheduler
+
+#: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
+SHORT_RUN = 15
+#: Sigma curves, then the flow, which a curve takes precedence over.
+GRIDS = (*CURVES, "use_flow_sigmas")
+
+
+class OpenGridScheduler(LevelScheduler):
+    """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
+
+    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+    _flow_shift = 1.0
+    #: Whether Karras times of a cosine schedule are cut off rather than rounded.
+    _cuts_cosine_times: ClassVar[bool] = False
+
+    def _make_levels(self, tensor_format: str | None) -> None:
+        """The table, what upstream publishes of it, and the grid of a fresh object."""
+        self._flow_shift = float(self.config["flow_shift"])
+        self._make_table(tensor_format)
+        with np.errstate(invalid="ignore"):
+            self._publish("alpha_t", np.sqrt(self._table))
+            self._publish("sigma_t", np.sqrt(np.float32(1.0) - self._table))
+        self._publish("lambda_t", -self._log_rho_table)
+        self._fresh_grid()
+
+    def _fresh_grid(self) -> None:
+        times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
+        self._install(times, self._rho_table.copy(), None)
+
+    def _lookup_times(self) -> list[float]:
+        # Curves read the table by sigma and are clamped to it; only spaced times can leave it.
+        curved = any(self._setting(name) for name in GRIDS)
+        return [] if curved else self._times
+
+    def _shift_by(self, mu: float | None) -> None:
+        """Set the flow shift to exp(mu), where a pipeline gives one."""
+        if mu is None:
+            return
+        if not self.config["use_dynamic_shifting"]:
+            raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
+        if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
+            raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
+        self._flow_shift = math.exp(mu)
+        self.register_to_config(flow_shift=self._flow_shift)
+
+    def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
+        """Where the last step ends."""
+        del levels, curved
+        return float(self._rho_table[0]) if self._setting("final_sigmas_type") != "zero" else 0.0
+
+    def _make_grid(
+        self, num_inference_steps: int | None, device: Any, timesteps: Any = None
+    ) -> None:
+        given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps}
+        check_one_way(given)
+        config = self.config
+        check_curves(config, timesteps)
+        table, log_table = self._rho_table, self._log_rho_table
+        if timesteps is not None:
+            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
+            n = len(times)
+        else:
+            n = check_steps(num_inference_steps, self._train_steps)
+            lowest = self._setting("lambda_min_clipped")
+            lowest = np.float32(-np.inf if lowest is None else lowest)
+            clipped = int(np.searchsorted(-log_table[::-1], lowest))
+            last = self._train_steps - clipped
+            if last < n:
+                raise ValueError(
+                    f"lambda_min_clipped={lowest:g} leaves {max(last, 0)} "
+                    f"training steps for {n} steps; choose a smaller one."
+                )
+            times = spacing.open_timesteps(
+                self._setting("timestep_spacing") or "linspace",
+                n,
+                self._train_steps,
+                self._setting("steps_offset") or 0,
+                last,
+                exact=self.compat == "paper",
+            )
+        levels = self._curve(float(table[0]), float(table[-1]), n)
+        if levels is None and self._setting("use_flow_sigmas"):
+            levels = spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
+            times = (levels * self._train_steps).astype(np.int64)
+        elif levels is None:
+            if times[0] > len(table) - 1:
+                self._times, self._rhos = times.tolist(), []
+                self._check_visited()
+            levels = np.interp(times, np.arange(len(table)), table)
+        else:
+            fractional = spacing.times_of(levels, log_table)
+            rounds = self._setting("use_karras_sigmas") or self._setting("use_lu_lambdas")
+            cosine = config["beta_schedule"] == "squaredcos_cap_v2" and self._cuts_cosine_times
+            # Upstream cuts fractional times off where it does not round them.
+            times = (fractional.round() if rounds and not cosine else fractional).astype(np.int64)
+        curved = any(self._setting(name) for name in GRIDS)
+        sigmas = np.append(levels, self._final_sigma(levels, curved)).astype(np.float32)
+        self._install(times, sigmas, len(times), device)
+
+    def _check_visited(self) -> None:
+        super()._check_visited()
+        if self._setting("use_flow_sigmas") and self._rhos and max(self._rhos) >= 1.0:
+            curve = next(name for name in GRIDS if self._setting(name))
+            raise ValueError(
+                f"use_flow_sigmas=True cannot be combined with {curve}=True: the curve reaches "
+                f"sigma={max(self._rhos):.3g}, and a flow ends at 1."
+            )
+
+    def _level(self, t: float, sigma: float) -> Level:
+        """The level that an entry of ``sigmas`` stands for."""
+        make = flow_level if self._setting("use_flow_sigmas") else vp_level_of_rho
+        return make(t, sigma)
+
+    def _reading(self, stage: Stage, key: StepKey) -> prediction.Reading:
+        kind, here = self.prediction_type, stage.here
+        flow = bool(self.config["use_flow_sigmas"])
+        if self.compat == "diffusers" and flow and kind == "v_prediction":
+            # Upstream reads v as if alpha^2 + sigma^2 were 1 on the flow path too.
+            return prediction.Reading(here.alpha, -here.sigma, here.sigma, here.alpha)
+        if self.compat == "diffusers" and not flow and kind == "flow_prediction":
+            # Upstream reads a flow prediction with sigma / alpha for sigma off the flow path.
+            return prediction.Reading(
+                1.0, -here.rho, (1.0 - here.alpha) / here.sigma, here.alpha * here.rho / here.sigma
+            )
+        return prediction.reading(kind, here)
+
+    def _order(self, i: int, seen: int) -> int:
+        """Order of call ``i`` with ``seen`` evaluations at hand, this one included."""
+        config, n = self.config, len(self._times)
+        short = config["lower_order_final"] and n < SHORT_RUN
+        final = (
+            self._setting("euler_at_final")
+            or short
+            or self._setting("final_sigmas_type") == "zero"
+        )
+        most = min(int(config["solver_order"]), seen)
+        if i == n - 1 and final:
+            return 1
+        return min(most, 2) if i == n - 2 and short else most
+
+    def _distinct(self, i: int, past: Sequence[Stage]) -> list[Level]:
+        """Levels of the calls that call ``i`` combines, newest first."""
+        here = [stage.here for stage in past[: self._order(i, len(past))]]
+        # Two calls at one level (crowded grids) hold no slope: fall back to those that differ.
+        while any(a.lam == b.lam for a, b in pairwise(here)):
+            here.pop()
+        return here
+
+    def _off_schedule(self, value: float) -> int:
+        """Upstream takes a training time off the schedule for the last one, in silence."""
+        if not 0 <= value < self._train_steps:
+            raise ValueError(
+                f"timestep={value!r} must lie in 0..{self._train_steps - 1}, and should be one of "
+                "scheduler.timesteps."
+            )
+        warnings.warn(
+            f"timestep={value:g} is not one of scheduler.timesteps; the last one is taken.",
+            stacklevel=6,
+        )
+        return len(self._times) - 1
+
+    @staticmethod
+    def _grid_inert(values: Mapping[str, Any]) -> dict[str, str]:
+        """What the choice of the grid makes idle."""
+        reasons = {}
+        curve = next((name for name in GRIDS if values.get(name)), None)
+        if curve is not None:
+            for name in ("timestep_spacing", "steps_offset", "lambda_min_clipped"):
+                reasons[name] = f"{curve} runs over the whole table."
+        if curve != "use_flow_sigmas":
+            reasons["flow_shift"] = "the sigmas are not the flow's."
+        reasons["use_dynamic_shifting"] = "only set_timesteps(mu=...) uses it."
+        reasons["time_shift_type"] = "only set_timesteps(mu=...) uses it."
+        return reasons
