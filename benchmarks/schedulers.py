@@ -70,6 +70,7 @@ ROWS = (
         {"algorithm_type": "sde-dpmsolver++"},
         sampler="sample_dpmpp_2m_sde",
     ),
+    Row("DPM++ 2S", "DPMSolverSinglestepScheduler", 4),
     Row("DEIS", "DEISMultistepScheduler", 5),
     Row("Karras VE", "KarrasVeScheduler", 3),
 )

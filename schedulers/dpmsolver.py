@@ -10,13 +10,10 @@ from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
-from .open_grid import SHORT_RUN, OpenGridScheduler
+from .open_grid import LEARNED, SHORT_RUN, OpenGridScheduler
 from .rules.exponential import multistep_row
 from .scheduler import Reference, StepKey
 from .weights import Weights
-
-#: Variance types with which the model returns a variance beside its prediction.
-LEARNED = ("learned", "learned_range")
 
 
 class DPMSolverMultistepScheduler(OpenGridScheduler):
@@ -170,11 +167,6 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         return self._advance(
             output, timestep, sample, generator, variance_noise, return_dict=return_dict
         )
-
-    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
-        if self.config["variance_type"] in LEARNED and getattr(sample, "ndim", 0) > 1:
-            return model_output[:, : sample.shape[1]]
-        return model_output
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import prediction, spacing
+from .arrays import Array
 from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .scheduler import StepKey
@@ -18,6 +19,8 @@ from .trained import LevelScheduler
 
 #: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
 SHORT_RUN = 15
+#: Variance types with which the model returns a variance beside its prediction.
+LEARNED = ("learned", "learned_range")
 #: Sigma curves, then the flow, which a curve takes precedence over.
 GRIDS = (*CURVES, "use_flow_sigmas")
 
@@ -175,6 +178,11 @@ class OpenGridScheduler(LevelScheduler):
             stacklevel=6,
         )
         return len(self._times) - 1
+
+    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
+        if self._setting("variance_type") in LEARNED and getattr(sample, "ndim", 0) > 1:
+            return model_output[:, : sample.shape[1]]
+        return model_output
 
     @staticmethod
     def _grid_inert(values: Mapping[str, Any]) -> dict[str, str]:

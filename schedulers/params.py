@@ -402,6 +402,13 @@ AlgorithmType = Annotated[
         "scheduler",
     ),
 ]
+LowerOrderFinalSinglestep = Annotated[
+    bool, About("Ends on calls of lower order instead of a whole group.", "scheduler")
+]
+AlgorithmTypeSinglestep = Annotated[
+    Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver++"],
+    About("Solves for the noise or (++) the data prediction, as ODE or SDE (sde).", "scheduler"),
+]
 AlgorithmTypeDEIS = Annotated[
     Literal["deis"],
     About("The only form; other classes' names are taken for it.", "scheduler", True),

@@ -12,6 +12,7 @@ from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
+from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
@@ -32,6 +33,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             KDPM2DiscreteScheduler,
             KDPM2AncestralDiscreteScheduler,
             DPMSolverMultistepScheduler,
+            DPMSolverSinglestepScheduler,
             DEISMultistepScheduler,
             KarrasVeScheduler,
         )

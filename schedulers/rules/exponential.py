@@ -133,6 +133,50 @@ def multistep_row(
     return Weights(x=(c,), eps=predictions, noise=noise)
 
 
+def singlestep_row(
+    here: Sequence[Level],
+    target: Level,
+    form: str,
+    midpoint: bool,
+    half_sign_flipped: bool = False,
+) -> Weights:
+    """One call of a singlestep DPM-Solver: from the oldest sample, with all predictions since.
+
+    Args:
+        here: Levels of the group's calls so far, newest first, 1 to 3 of them.
+        target: Level to reach.
+        form: As for ``multistep_row``.
+        midpoint: At order 3, take the slope from the first to the newest call, and no curvature;
+            at order 2 as for ``multistep_row``.
+        half_sign_flipped: As for ``multistep_row``.
+    """
+    order = len(here)
+    base, newest = here[-1], here[0]
+    picked = [0, order - 1] if order == 3 and midpoint else list(range(order))
+    picked.sort(key=lambda lag: -lag)
+    if len({here[lag].lam for lag in picked}) < len(picked):
+        # Two calls at one level hold no slope.
+        picked = [order - 1] if newest.lam == base.lam else [order - 1, 0]
+    if target.lam == base.lam:
+        return Weights(x=(*[0.0] * (order - 1), 1.0))
+    row = multistep_row(
+        [here[lag] for lag in picked],
+        target,
+        form,
+        len(picked),
+        midpoint=midpoint and order == 2,
+        half_sign_flipped=half_sign_flipped,
+    )
+
+    def placed(weights: Sequence[float]) -> tuple[float, ...]:
+        found = [0.0] * order
+        for lag, weight in zip(picked, weights, strict=False):
+            found[lag] = weight
+        return tuple(found) if weights else ()
+
+    return Weights(placed(row.x), placed(row.x0), placed(row.eps), row.noise)
+
+
 def log_rho_row(here: Sequence[Level], target: Level) -> Weights:
     r"""Noise predictions as a polynomial in log rho, integrated over rho (Zhang and Chen 2022).
 

@@ -95,6 +95,7 @@ SOLVERS = [
         {},
         3,
     ),
+    ("DPMSolverSinglestepScheduler", exponential(solver_order=1), {}, 1),
     *(
         (
             "DEISMultistepScheduler",

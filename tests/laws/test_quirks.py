@@ -77,6 +77,19 @@ def test_third_order_sde_does_not_vanish_with_the_step() -> None:
     assert last_weight("diffusers") > 3 * last_weight("paper")
 
 
+def test_third_order_singlestep_sde_does_not_vanish_with_the_step() -> None:
+    def middle_weight(compat: str) -> float:
+        """Weight on the middle prediction over the step size, in the middle of a fine grid."""
+        scheduler = make(
+            "DPMSolverSinglestepScheduler", 201, solver_order=3, algorithm_type="sde-dpmsolver++",
+            solver_type="heun", use_exponential_sigmas=True, compat=compat,
+        )  # fmt: skip
+        stage, row = scheduler.stages[101], scheduler.row(101)
+        return abs(row.x0[1]) / (stage.target.lam - stage.here.lam)
+
+    assert middle_weight("diffusers") > 3 * middle_weight("paper")
+
+
 def test_plain_sde_dpmsolver_adds_too_much() -> None:
     scheduler = make(
         "DPMSolverMultistepScheduler",

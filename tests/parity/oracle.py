@@ -26,6 +26,7 @@ DIFFUSERS = {
     "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
     "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
+    "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
     "DEISMultistepScheduler": "scheduling_deis_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
 }

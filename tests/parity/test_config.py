@@ -27,6 +27,9 @@ def changed(name: str) -> dict[str, object]:
         "timestep_spacing": "trailing",
         "trained_betas": None,
     }
+    if name == "DPMSolverSinglestepScheduler":
+        del config["timestep_spacing"]
+        config |= {"solver_order": 3, "lower_order_final": True, "lambda_min_clipped": -5.1}
     if name == "DPMSolverMultistepScheduler":
         config |= {"solver_order": 3, "use_karras_sigmas": True, "lambda_min_clipped": -5.1}
     return config

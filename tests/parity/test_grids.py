@@ -28,6 +28,9 @@ SIGMA_OPTIONS = [
 
 
 def pair(name: str, **config: object) -> tuple[SchedulerLike, SchedulerLike]:
+    for key in ("timestep_spacing", "steps_offset"):
+        if not accepts(diffusers_class(name), key):  # the singlestep class has one spacing
+            config.pop(key, None)
     return SCHEDULERS[name](**config), diffusers_scheduler(name, **config)
 
 

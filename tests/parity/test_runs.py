@@ -5,7 +5,15 @@ import itertools
 import pytest
 import torch
 
-from tests.parity.harness import SHAPE, Case, assert_same_run, blur, take_step, unit_noise
+from tests.parity.harness import (
+    SHAPE,
+    TOLERANCE,
+    Case,
+    assert_same_run,
+    blur,
+    take_step,
+    unit_noise,
+)
 from tests.parity.oracle import diffusers_class
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -344,6 +352,36 @@ def test_dpm_learned_variance_is_cut_off(algorithm: str, variance: str) -> None:
 )
 def test_dpm_options(case: Case) -> None:
     assert_same_run(case)
+
+
+@pytest.mark.parametrize("sigmas", [s for s in SIGMAS if "use_lu_lambdas" not in s], ids=ids)
+@pytest.mark.parametrize("solver", ["midpoint", "heun"])
+@pytest.mark.parametrize("algorithm", ["dpmsolver", "dpmsolver++", "sde-dpmsolver++"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_singlestep(order: int, algorithm: str, solver: str, sigmas: dict[str, object]) -> None:
+    """Every case of the list of orders."""
+    # the curvature over one step of lam = 9 takes float32 to 1.1e-5
+    tolerance = 2e-5 if "use_beta_sigmas" in sigmas and order == 3 else TOLERANCE
+    for final, lower in itertools.product(("zero", "sigma_min"), (True, False)):
+        config = {
+            "solver_order": order,
+            "algorithm_type": algorithm,
+            "solver_type": solver,
+            "final_sigmas_type": final,
+            "lower_order_final": lower,
+            **sigmas,
+        }
+        for steps in (1, 2, 3, 4, 5, 6) if dpm_possible(config) else ():
+            assert_same_run(Case("DPMSolverSinglestepScheduler", config, steps), tolerance)
+
+
+@pytest.mark.parametrize("start", [1, 2, 3, 4])
+@pytest.mark.parametrize("prediction", [*PREDICTIONS, "flow_prediction"])
+def test_singlestep_started_midway(prediction: str, start: int) -> None:
+    for threshold in (False, True):
+        config = {"solver_order": 3, "prediction_type": prediction, "thresholding": threshold}
+        case = Case("DPMSolverSinglestepScheduler", config, 8, start=start, begin=True)
+        assert_same_run(case)
 
 
 DEIS_THIRD = 5e-5  # theirs computes the integrals of order 3 in float32, where they cancel

@@ -1,0 +1,188 @@
+"""DPM-Solver and DPM-Solver++, singlestep: one long step spread over up to three calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from . import params as p
+from .arrays import Array, Generator
+from .checks import check_curves
+from .config import configured
+from .levels import Stage
+from .open_grid import LEARNED, OpenGridScheduler
+from .rules.exponential import singlestep_row
+from .scheduler import Reference, StepKey
+from .weights import Weights
+
+
+class DPMSolverSinglestepScheduler(OpenGridScheduler):
+    r"""DPM-Solver and DPM-Solver++, singlestep, orders 1 to 3.
+
+    The calls come in groups. Each call of a group starts over from the group's first sample, and
+    uses all predictions made since; the last one completes a step of full order. The list of
+    orders is [1, 2, 3, 1, 2, 3, ...], with lower ones where the number of calls does not divide.
+
+    References:
+        Lu et al. 2022. DPM-Solver. arXiv 2206.00927, algorithms 1 and 2. Lu et al. 2022.
+        DPM-Solver++. arXiv 2211.01095.
+    """
+
+    title = "DPM-Solver singlestep"
+    family = "Exponential integrators"
+    reference = Reference(
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
+        "Steps",
+        "Lu, Zhou, Bao, Chen, Li, Zhu",
+        2022,
+        "2206.00927",
+        "Algorithms 1 and 2; DPM-Solver++, arXiv 2211.01095.",
+    )
+    _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
+        "solver_type": {"logrho": "midpoint", "bh1": "midpoint", "bh2": "midpoint"},
+        "algorithm_type": {"deis": "dpmsolver++"},
+    }
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        solver_order: p.SolverOrder = 2,
+        prediction_type: p.PredictionTypeFlow = "epsilon",
+        thresholding: p.Thresholding = False,
+        dynamic_thresholding_ratio: p.DynamicThresholdingRatio = 0.995,
+        sample_max_value: p.SampleMaxValue = 1.0,
+        algorithm_type: p.AlgorithmTypeSinglestep = "dpmsolver++",
+        solver_type: p.SolverType = "midpoint",
+        lower_order_final: p.LowerOrderFinalSinglestep = False,
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        use_flow_sigmas: p.UseFlowSigmas = False,
+        flow_shift: p.FlowShift = 1.0,
+        final_sigmas_type: p.FinalSigmasType = "zero",
+        lambda_min_clipped: p.LambdaMinClipped = -float("inf"),
+        variance_type: p.VarianceTypeSolver = None,
+        use_dynamic_shifting: p.UseDynamicShifting = False,
+        time_shift_type: p.TimeShiftType = "exponential",
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        if final_sigmas_type == "zero" and not algorithm_type.endswith("++"):
+            raise ValueError(
+                f"final_sigmas_type='zero' cannot be used with algorithm_type={algorithm_type!r}, "
+                "which divides by the last sigma: choose final_sigmas_type='sigma_min'."
+            )
+        self._keeps = frozenset({"x", "x0" if algorithm_type.endswith("++") else "eps"})
+        self._depth = solver_order
+        self._make_levels(tensor_format)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        mu: float | None = None,
+        timesteps: Sequence[int] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps or from the timesteps themselves.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
+            timesteps: Custom training steps, strictly descending.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, ``mu`` without dynamic shifting, or a noise schedule that is undefined on
+                the grid.
+        """
+        self._shift_by(mu)
+        self._make_grid(num_inference_steps, device, timesteps)
+
+    def get_order_list(self, num_inference_steps: int) -> list[int]:
+        """The order of each call.
+
+        Args:
+            num_inference_steps: Number of calls N.
+
+        Returns:
+            N orders in groups 1, 2, ..., ``solver_order``. An N that does not divide, a last
+            level without noise and ``lower_order_final`` leave lower orders for the end.
+        """
+        n, order = num_inference_steps, int(self.config["solver_order"])
+        zero = self.config["final_sigmas_type"] == "zero"
+        whole = list(range(1, order + 1))
+        lower = self.config["lower_order_final"] or zero or n % order != 0
+        groups, rest = divmod(n, order)
+        if lower and order > 1 and rest == 0:
+            orders = whole * (groups - 1) + whole[:-1] + [1]
+        else:
+            orders = whole * groups + whole[:rest]
+        return [*orders[:-1], 1] if zero else orders
+
+    def _order(self, i: int, seen: int) -> int:
+        return min(self.get_order_list(len(self._times))[i], seen)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        group = past[: self._order(i, len(past))]
+        form = self.config["algorithm_type"]
+        return singlestep_row(
+            [stage.here for stage in group],
+            past[0].target,
+            form,
+            midpoint=self.config["solver_type"] == "midpoint",
+            half_sign_flipped=form == "sde-dpmsolver++" and self.compat != "paper",
+        )
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample; with ``variance_type`` set
+                it may carry further channels (axis 1), which are cut off.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample, any shape.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``. The latter is kept for the next steps:
+            copy it before changing it in place.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        output = self._prediction_in(model_output, sample)
+        return self._advance(output, timestep, sample, generator, return_dict=return_dict)
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """What the grid, the order and the length of the run make idle."""
+        reasons = cls._grid_inert(values)
+        if values.get("variance_type") not in LEARNED:
+            reasons["variance_type"] = "only a learned variance is cut off."
+        order = values.get("solver_order")
+        if order == 1:
+            reasons["solver_type"] = "order 1 uses no slope."
+            reasons["lower_order_final"] = "the order is 1 throughout."
+        elif values.get("final_sigmas_type") == "zero":
+            reasons["lower_order_final"] = "a last step to zero lowers the order anyway."
+        elif order and (values.get("steps") or order) % order:
+            reasons["lower_order_final"] = "the number of steps lowers the order anyway."
+        return reasons
