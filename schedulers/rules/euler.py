@@ -60,11 +60,6 @@ def heun_correction_row(start: Level, end: Level) -> Weights:
     return Weights(x=(0.0, 1.0), eps=(0.5 * dt, 0.5 * dt))
 
 
-def log_midpoint(sigma: float, sigma_next: float) -> float:
-    """``sqrt(sigma sigma_next)``: halfway in log sigma; 0 for a step that ends at 0."""
-    return math.sqrt(sigma * sigma_next)
-
-
 def midpoint_row(start: Level, end: float, noise: float = 0.0) -> Weights:
     """From ``start`` to sigma ``end`` with the slope of the midpoint (DPM-Solver-2, alpha = 1).
 
