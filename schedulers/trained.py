@@ -274,6 +274,13 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
                 raise self._undefined(rho)
         low = low if given_low is None else float(given_low)
         high = high if given_high is None else float(given_high)
+        if n > 1 and low >= high and given_low is None and given_high is None:
+            config = self.config
+            raise ValueError(
+                f"beta_start={config['beta_start']!r}, beta_end={config['beta_end']!r} over "
+                f"{len(self._table)} steps hold one noise level only, sigma={low:g}: {curve}=True "
+                "needs a range."
+            )
         if n > 1 and low >= high:
             raise ValueError(
                 f"sigma_min={low:g} must be below sigma_max={high:g}; where one of them is not "
