@@ -74,9 +74,6 @@ class NumpyBackend:
     def cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else x.astype(dtype)
 
-    def copy(self, x: Array) -> Array:
-        return x.copy()
-
     def clamp(self, x: Array, bound: float) -> Array:
         return np.clip(x, -bound, bound)
 
@@ -151,9 +148,6 @@ class TorchBackend:
 
     def cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else x.to(dtype)
-
-    def copy(self, x: Array) -> Array:
-        return x.clone()
 
     def clamp(self, x: Array, bound: float) -> Array:
         return x.clamp(-bound, bound)
