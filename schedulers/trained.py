@@ -230,32 +230,7 @@ class VpScheduler(TrainedScheduler):
 
 
 class LevelScheduler(CountedScheduler, TrainedScheduler):
-    """A position counted from the first call, on levels that ``sigmas`` spell out."""
-
-    def _level(self, t: float, sigma: float) -> Level:
-        """The level that an entry of ``sigmas`` stands for."""
-        raise AttributeError("a scheduler class must say what its sigmas mean")
-
-    def _make_stages(self) -> tuple[Stage, ...]:
-        times = [*self._times, 0.0]
-        levels = [self._level(t, sigma) for t, sigma in zip(times, self._rhos, strict=False)]
-        return tuple(
-            Stage(t, here, target)
-            for t, here, target in zip(self._times, levels, levels[1:], strict=False)
-        )
-
-    def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._begin_index is None:
-            indices = [self.index_for_timestep(t) for t in times.tolist()]
-        else:
-            now = self._begin_index if self._step_index is None else self._step_index
-            indices = [now] * len(times)
-        levels = [self._level(0.0, self._noised_to(i)) for i in indices]
-        return np.array([lv.alpha for lv in levels]), np.array([lv.sigma for lv in levels])
-
-    def _noised_to(self, i: int) -> float:
-        """The entry of ``sigmas`` that ``add_noise`` goes to for the time of call ``i``."""
-        return self._rhos[i]
+    """A counted position, and sigma curves on the table's levels."""
 
     def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
         """The sigma curve that the config asks for.
