@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from . import params as p
 from .arrays import Array
 from .checks import check_curves
 from .config import configured
-from .levels import Stage, ve_level
+from .levels import Stage
 from .rules import euler
 from .scheduler import Reference, StepKey
 from .trained import TwoCallScheduler
@@ -102,18 +101,6 @@ class HeunDiscreteScheduler(TwoCallScheduler):
         doubled = np.repeat(times, 2)[1:]
         sigmas = np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
         self._install(doubled, sigmas, n, device)
-
-    def _make_stages(self) -> tuple[Stage, ...]:
-        # sigmas hold every inner level twice: calls 2k start at level k, calls 2k + 1 end there.
-        sigmas = [*self._rhos[:1], *self._rhos[1:-1:2], self._rhos[-1]]
-        times = [*self._times[:1], *self._times[1::2], 0.0]
-        levels = [ve_level(t, sigma) for t, sigma in zip(times, sigmas, strict=True)]
-        stages = []
-        for here, target in pairwise(levels):
-            stages.append(Stage(here.t, here, target))
-            if target.sigma > 0.0:
-                stages.append(Stage(target.t, target, target))
-        return tuple(stages[: len(self._times)])
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         if i % 2 == 0:

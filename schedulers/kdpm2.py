@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from . import params as p
-from . import spacing
 from .arrays import Array, Generator
 from .checks import CURVES, check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
 from .scheduler import Reference, StepKey
-from .trained import TwoCallScheduler
+from .trained import MidpointScheduler
 from .weights import Weights
 
 
-class KDPM2DiscreteScheduler(TwoCallScheduler):
+class KDPM2DiscreteScheduler(MidpointScheduler):
     r"""DPM-Solver-2 on ``dx / d sigma = eps``; two model calls a step.
 
         first call:   x'     = x + (sigma_mid - sigma) eps,   sigma_mid = sqrt(sigma sigma_next)
@@ -27,8 +26,9 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
 
     The last step, to sigma = 0, has no second call. ``timesteps`` holds the midpoints too, at the
     fractional times where the training table has their sigma; ``sigmas`` holds every inner level
-    twice and no midpoint, as upstream. Upstream's ``add_noise`` at a midpoint's time therefore
-    noises to the level after it; ``compat="paper"`` noises to the midpoint.
+    twice and no midpoint, as upstream, ``sigmas_interpol`` the midpoints. Upstream's ``add_noise``
+    at a midpoint's time therefore noises to the level after it; ``compat="paper"`` noises to the
+    midpoint.
 
     References:
         Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
@@ -46,7 +46,6 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
         "2206.00927",
         "Algorithm 1 for alpha = 1; k-diffusion sample_dpm_2.",
     )
-    _keeps = frozenset({"x"})
 
     @configured
     def __init__(
@@ -70,26 +69,6 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
         self._make_table(tensor_format)
         self._show_whole_run()
 
-    def set_timesteps(
-        self,
-        num_inference_steps: int,
-        device: Any = None,
-        num_train_timesteps: int | None = None,
-    ) -> None:
-        """Lay out a run of N steps, 2 N - 1 model calls.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            num_train_timesteps: Spread the steps over this many training steps instead of all.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: It is out of range, or the noise schedule is undefined on the grid.
-        """
-        self._spread_over(num_train_timesteps)
-        self._make_grid(num_inference_steps, device)
-
     @property
     def _times_dtype(self) -> Any:
         # Upstream's curves leave the times in float64, its spacings in float32.
@@ -101,10 +80,6 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
         times, levels = super()._spaced_grid(num_inference_steps, timesteps, check)
         return (times.round() if self.config["use_karras_sigmas"] else times), levels
 
-    def _aims(self, levels: np.ndarray) -> np.ndarray:
-        """Sigma that the deterministic part of each step leads to; float32 in and out."""
-        return levels[1:]
-
     def _lay_out(
         self,
         times: np.ndarray,
@@ -112,20 +87,16 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
         n: int | None,
         device: Any,
     ) -> None:
-        here = levels[:-1].astype(np.float64)
-        middles = np.sqrt(here * self._aims(levels))[:-1]
-        inner = spacing.times_of(middles, self._log_rho_table).astype(times.dtype)
-        doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
-        doubled[::2], doubled[1::2] = times, inner
-        visited[:-1:2], visited[1:-1:2] = here, middles
-        self._install(doubled, visited, n, device)
-        twice = np.concatenate([levels[:1], np.repeat(levels[1:], 2), levels[-1:]])
-        self._publish("sigmas", twice)
+        super()._lay_out(times, levels, n, device)
+        # Upstream's intermediate results, which its callers look at.
+        middles = self._doubled(np.array(self._placed(self._rhos[1:-1:2]), np.float32))
+        self._publish("sigmas_interpol", middles)
+        self._publish("log_sigmas", self._log_rho_table, device)
 
-    def _noised_to(self, i: int) -> float:
-        if self.compat == "paper":
-            return self._rhos[i]
-        return float(self._published["sigmas"][0][i])
+    @staticmethod
+    def _placed(middles: Sequence[float]) -> list[float]:
+        """The midpoints, each beside the level that upstream shows it with."""
+        return [0.0, *middles, 0.0]
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         if i % 2 == 0 or len(past) < 2:
@@ -201,6 +172,21 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
             self._downs = np.where(down > 0.0, down, self._downs)
             self._ups = np.where(down > 0.0, up, self._ups)
         return self._downs
+
+    def _lay_out(
+        self,
+        times: np.ndarray,
+        levels: np.ndarray,
+        n: int | None,
+        device: Any,
+    ) -> None:
+        super()._lay_out(times, levels, n, device)
+        for name, splits in (("sigmas_up", self._ups), ("sigmas_down", self._downs)):
+            self._publish(name, self._doubled(np.append(splits, 0.0).astype(np.float32)))
+
+    @staticmethod
+    def _placed(middles: Sequence[float]) -> list[float]:
+        return [*middles, 0.0, 0.0]
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         here, target = past[0].here, past[0].target

@@ -575,7 +575,7 @@ class Scheduler(ConfigMixin):
                 self._check_noise(noise, sample, backend)
             else:
                 drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
-                noise = backend.randn(sample, drawn, generator)
+                noise = self._draw(backend, i, sample, drawn, generator)
             arrays[NOISE] = noise if spread is None else noise * spread
         x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
         if self._alters:
@@ -605,6 +605,13 @@ class Scheduler(ConfigMixin):
         if dtype != result:
             prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
+
+    def _draw(
+        self, backend: Any, i: int, sample: Array, dtype: Any, generator: Generator
+    ) -> Array:
+        """Unit noise for call i; fresh, and of its own, for most classes."""
+        del i
+        return backend.randn(sample, dtype, generator)
 
     @staticmethod
     def _check_noise(noise: Array, sample: Array, backend: Any) -> None:

@@ -279,6 +279,8 @@ class SigmaScheduler(LevelScheduler):
 
     #: dtype of ``timesteps`` before ``set_timesteps``.
     _fresh_dtype: ClassVar[Any] = np.float32
+    #: dtype in which spaced times look their sigmas up.
+    _spacing_dtype: ClassVar[Any] = np.float32
 
     @property
     def _times_dtype(self) -> Any:
@@ -342,7 +344,7 @@ class SigmaScheduler(LevelScheduler):
                 config["steps_offset"],
                 exact=self.compat == "paper",
             )
-        times = times.astype(np.float32)
+        times = times.astype(self._spacing_dtype)
         steps = np.arange(len(self._rho_table))
         if check and times[0] > len(steps) - 1:
             self._times, self._rhos = times.tolist(), []
@@ -452,7 +454,73 @@ class TwoCallScheduler(SigmaScheduler):
     def _train_steps(self) -> int:
         return int(getattr(self, "_spread", None) or self.config["num_train_timesteps"])
 
+    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
+        """The order of the step that call ``i`` opens (1) or completes (2)."""
+        return max(1 + i % 2, super().effective_order(i, settings))
+
     @property
     def state_in_first_order(self) -> bool:
         """Whether the next call opens a step (True) or closes one (False)."""
         return self._step_index is None or self._step_index % 2 == 0
+
+
+class MidpointScheduler(TwoCallScheduler):
+    """Two-call steps whose second call is made at a log-midpoint, on the way to where they aim.
+
+    ``timesteps`` holds the midpoints too, at the fractional times where the training table has
+    their sigma; ``sigmas`` holds every inner level twice and no midpoint, as upstream. Upstream's
+    ``add_noise`` at a midpoint's time therefore noises to the level after it; ``compat="paper"``
+    noises to the midpoint.
+    """
+
+    _keeps = frozenset({"x"})
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int,
+        device: Any = None,
+        num_train_timesteps: int | None = None,
+    ) -> None:
+        """Lay out a run of N steps, 2 N - 1 model calls.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            num_train_timesteps: Spread the steps over this many training steps instead of all.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+        """
+        self._spread_over(num_train_timesteps)
+        self._make_grid(num_inference_steps, device)
+
+    def _aims(self, levels: np.ndarray) -> np.ndarray:
+        """Sigma that the deterministic part of each step leads to; float32 in and out."""
+        return levels[1:]
+
+    def _lay_out(
+        self,
+        times: np.ndarray,
+        levels: np.ndarray,
+        n: int | None,
+        device: Any,
+    ) -> None:
+        here = levels[:-1].astype(np.float64)
+        middles = np.sqrt(here * self._aims(levels))[:-1]
+        inner = spacing.times_of(middles, self._log_rho_table).astype(times.dtype)
+        doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
+        doubled[::2], doubled[1::2] = times, inner
+        visited[:-1:2], visited[1:-1:2] = here, middles
+        self._install(doubled, visited, n, device)
+        self._publish("sigmas", self._doubled(levels))
+
+    @staticmethod
+    def _doubled(levels: np.ndarray) -> np.ndarray:
+        """Every level but the first twice, the last three times: what upstream shows."""
+        return np.concatenate([levels[:1], np.repeat(levels[1:], 2), levels[-1:]])
+
+    def _noised_to(self, i: int) -> float:
+        if self.compat == "paper":
+            return self._rhos[i]
+        return float(self._published["sigmas"][0][i])

@@ -239,3 +239,10 @@ def test_learned_variance_interpolates() -> None:
         spread[variance, value] = out.prev_sample.abs().max().item()
     assert spread["learned_range", -1.0] == pytest.approx(spread["fixed_small", 0.0], rel=1e-6)
     assert spread["learned_range", 1.0] == pytest.approx(spread["fixed_large", 0.0], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if SCHEDULERS[n].order == 2])
+def test_a_second_call_completes_a_step_of_order_two(name: str) -> None:
+    scheduler = make(name)
+    orders = [scheduler.effective_order(i) for i in range(len(scheduler.stages))]
+    assert orders == [1 + i % 2 for i in range(len(orders))]

@@ -203,3 +203,17 @@ def test_training_table(name: str) -> None:
                 torch.testing.assert_close(found, expected, rtol=1e-6, atol=3e-7)
             else:
                 assert found.tolist() == expected.tolist(), f"{attribute} of {table}"
+
+
+@pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
+def test_intermediate_results_of_dpm2(name: str) -> None:
+    """What callers of diffusers look at beside the sigmas, to what float32 leaves of theirs."""
+    ours, theirs = pair(name, use_karras_sigmas=True)
+    for steps in (1, 2, 10):
+        ours.set_timesteps(steps)
+        theirs.set_timesteps(steps)
+        for key in ("log_sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down"):
+            assert hasattr(ours, key) == hasattr(theirs, key)
+            if hasattr(theirs, key):
+                a, b = getattr(ours, key), getattr(theirs, key).nan_to_num()
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=f"{key}, {steps} steps")
