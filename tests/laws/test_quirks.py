@@ -1,16 +1,23 @@
 """Named quirks: where diffusers leaves the mathematics, shown both ways.
 
-`compat="diffusers"` (the default) reproduces the images, `compat="paper"` the mathematics.
+`compat="diffusers"` (the default) reproduces the images, `compat="paper"` the mathematics. Each
+test is marked with the quirk of `schedulers/quirks.py` that it shows and the sides it shows; what
+upstream does is held by the parity tests where it is no crash.
 """
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
-from tests.laws.driver import make, noise, walk
+from schedulers.quirks import QUIRKS, Quirk, quirks_of
+from tests.laws.driver import make, model_output, noise, walk
 from tests.laws.test_order import exponential, slope
+
+MARK = re.compile(r'mark\.quirk\(\s*"([\w-]+)"((?:,\s*"\w+")+),?\s*\)')
 
 THIRD = exponential(solver_order=3, lower_order_final=False)
 COUNTS = (40, 57, 80, 113, 160)
@@ -28,11 +35,13 @@ def miss(name: str, start: int, **config: object) -> float:
     return float(max(found))
 
 
+@pytest.mark.quirk("lms-midway", "diffusers", "paper")
 def test_lms_started_midway() -> None:
     assert miss("LMSDiscreteScheduler", 10) > 0.2
     assert miss("LMSDiscreteScheduler", 10, compat="paper") < 1e-9
 
 
+@pytest.mark.quirk("ddim-stride", "diffusers", "paper")
 @pytest.mark.parametrize(("spacing", "steps"), [("linspace", 10), ("trailing", 30)])
 def test_ddim_steps_off_its_grid(spacing: str, steps: int) -> None:
     def gap(compat: str) -> float:
@@ -45,12 +54,14 @@ def test_ddim_steps_off_its_grid(spacing: str, steps: int) -> None:
     assert gap("paper") < 1e-12
 
 
+@pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
 def test_third_order_of_dpm_solver() -> None:
     name = "DPMSolverMultistepScheduler"
     assert slope(name, COUNTS, {**THIRD, "compat": "diffusers"}) == pytest.approx(2, abs=0.35)
     assert slope(name, COUNTS, THIRD) == pytest.approx(3, abs=0.3)
 
 
+@pytest.mark.quirk("deis-cancellation", "paper")
 def test_third_order_of_deis() -> None:
     """Upstream's float32 integrals cancel (observed slope 0.3); there is one side, the mathematics."""
     for compat in ("diffusers", "paper"):
@@ -58,12 +69,14 @@ def test_third_order_of_deis() -> None:
         assert slope("DEISMultistepScheduler", COUNTS, config) == pytest.approx(3, abs=0.3)
 
 
+@pytest.mark.quirk("deis-flow-noise", "diffusers", "paper")
 def test_deis_reads_a_flow_prediction_off_the_flow_with_rho_for_sigma() -> None:
     name, config = "DEISMultistepScheduler", {"prediction_type": "flow_prediction"}
     assert miss(name, 10, **config) > 0.1
     assert miss(name, 10, **config, compat="paper") < 1e-9
 
 
+@pytest.mark.quirk("sde-half-sign", "diffusers", "paper")
 def test_third_order_sde_does_not_vanish_with_the_step() -> None:
     def last_weight(compat: str) -> float:
         """Weight on the third prediction over the step size, in the middle of a fine grid."""
@@ -77,6 +90,7 @@ def test_third_order_sde_does_not_vanish_with_the_step() -> None:
     assert last_weight("diffusers") > 3 * last_weight("paper")
 
 
+@pytest.mark.quirk("sde-half-sign-singlestep", "diffusers", "paper")
 def test_third_order_singlestep_sde_does_not_vanish_with_the_step() -> None:
     def middle_weight(compat: str) -> float:
         """Weight on the middle prediction over the step size, in the middle of a fine grid."""
@@ -90,6 +104,7 @@ def test_third_order_singlestep_sde_does_not_vanish_with_the_step() -> None:
     assert middle_weight("diffusers") > 3 * middle_weight("paper")
 
 
+@pytest.mark.quirk("sde-variance", "diffusers")
 def test_plain_sde_dpmsolver_adds_too_much() -> None:
     scheduler = make(
         "DPMSolverMultistepScheduler",
@@ -107,12 +122,14 @@ def test_plain_sde_dpmsolver_adds_too_much() -> None:
         assert found == pytest.approx(1 + 2 * math.expm1(h) ** 2, rel=1e-9)
 
 
+@pytest.mark.quirk("karras-ve-squared", "diffusers", "paper")
 def test_karras_ve_schedule_is_squared() -> None:
     quirk, paper = make("KarrasVeScheduler"), make("KarrasVeScheduler", compat="paper")
     assert max(float(s) for s in quirk.schedule) == pytest.approx(1e4)
     assert max(float(s) for s in paper.schedule) == pytest.approx(100.0)
 
 
+@pytest.mark.quirk("half-data-prediction", "paper")
 @pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"])
 def test_half_in_half_out(name: str) -> None:
     scheduler = make(name, tensor_format="np")
@@ -122,6 +139,7 @@ def test_half_in_half_out(name: str) -> None:
     assert out.pred_original_sample.dtype == np.float16
 
 
+@pytest.mark.quirk("sde-third-order-crash", "paper")
 def test_third_order_with_plain_sde_is_refused_or_right() -> None:
     config = {
         "algorithm_type": "sde-dpmsolver",
@@ -137,6 +155,7 @@ def test_third_order_with_plain_sde_is_refused_or_right() -> None:
     assert all(math.isfinite(w) for i in range(6) for w in scheduler.row(i).eps)
 
 
+@pytest.mark.quirk("still-step", "paper")
 @pytest.mark.parametrize(
     "curve", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"]
 )
@@ -155,6 +174,7 @@ def test_a_step_of_no_length_is_the_identity(algorithm: str, order: int, curve: 
     assert np.abs(last.after - last.shown).max() <= 1e-6
 
 
+@pytest.mark.quirk("trailing-extra", "diffusers", "paper")
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
 @pytest.mark.parametrize("steps", [61, 103, 121])
 def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
@@ -164,6 +184,7 @@ def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
     assert len(paper.timesteps) == steps and float(paper.timesteps[-1]) >= 0.0
 
 
+@pytest.mark.quirk("dpm2-midpoint-noise", "diffusers", "paper")
 @pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
 def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
     def noised(compat: str) -> float:
@@ -176,6 +197,7 @@ def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
     assert noised("paper") == pytest.approx(stage.here.sigma, rel=1e-6)
 
 
+@pytest.mark.quirk("dpm2-midpoint-start", "paper")
 @pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
 def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
     """Upstream mistakes the midpoint for the level after it; ours takes an ordinary step."""
@@ -194,6 +216,7 @@ def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
         assert np.abs(fresh).max() > 0
 
 
+@pytest.mark.quirk("dpm2a-cancellation", "diffusers", "paper")
 def test_midpoints_of_long_ancestral_steps() -> None:
     """The log-midpoint of sigma and sigma_down is sigma_next, but for upstream's cancellation."""
 
@@ -206,3 +229,114 @@ def test_midpoints_of_long_ancestral_steps() -> None:
     assert gap("paper", beta_schedule="squaredcos_cap_v2") < 1e-12
     # two steps over 4000 training steps: NaN upstream, the quotient here
     assert gap("diffusers", steps=2, num_train_timesteps=4000) < 1e-12
+
+
+@pytest.mark.quirk("euler-velocity", "diffusers", "paper")
+def test_velocity_at_a_position_or_at_a_time() -> None:
+    def velocity(compat: str) -> float:
+        scheduler = make("EulerDiscreteScheduler", 20, compat=compat, tensor_format="np")
+        one = np.ones((1, 1))
+        return float(scheduler.get_velocity(one, 0.0 * one, np.array([999])).item())
+
+    assert velocity("diffusers") == pytest.approx(-0.01, abs=1e-3)
+    assert velocity("paper") == pytest.approx(-1.0, abs=1e-3)
+
+
+@pytest.mark.quirk("karras-ve-idle-noise", "diffusers", "paper")
+def test_noise_that_weighs_nothing() -> None:
+    def drawn(compat: str) -> bool:
+        scheduler = make("KarrasVeScheduler", s_churn=0.0, compat=compat)
+        generator = np.random.default_rng(1)
+        scheduler.add_noise_to_input(noise(1), 1.0, generator)
+        return bool(generator.random() != np.random.default_rng(1).random())
+
+    assert drawn("diffusers")
+    assert not drawn("paper")
+
+
+def data_prediction(name: str, **config: object) -> float:
+    """What is read, at the middle of a run, of the output of a model that answers x0 = 1."""
+    paper = make(name, 10, **config, compat="paper")
+    scheduler = make(name, 10, **config, compat="diffusers")
+    x, x0 = np.zeros((1, 1)), np.ones((1, 1))
+    output = model_output(paper, 5, x, x0)
+    assert paper.predict_x0(output, paper.timesteps[5], x).item() == pytest.approx(1.0)
+    return float(scheduler.predict_x0(output, scheduler.timesteps[5], x).item())
+
+
+OPEN_GRID = sorted(
+    {c for q in QUIRKS if q.slug in ("v-on-flow", "flow-off-flow") for c in q.classes}
+)
+
+
+@pytest.mark.quirk("v-on-flow", "diffusers", "paper")
+@pytest.mark.parametrize("name", OPEN_GRID)
+def test_v_on_the_flow_is_read_as_if_on_a_circle(name: str) -> None:
+    found = data_prediction(name, prediction_type="v_prediction", use_flow_sigmas=True)
+    assert found == pytest.approx(make(name, 10, use_flow_sigmas=True).stages[5].here.scale)
+
+
+@pytest.mark.quirk("flow-off-flow", "diffusers", "paper")
+@pytest.mark.parametrize("name", OPEN_GRID)
+def test_a_flow_prediction_off_the_flow_is_read_with_rho(name: str) -> None:
+    found = data_prediction(name, prediction_type="flow_prediction")
+    here = make(name, 10).stages[5].here
+    assert found == pytest.approx((here.alpha + here.sigma) / here.alpha)
+
+
+# --- the table and its tests ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def marked() -> dict[str, set[str]]:
+    """Slug -> sides shown, of every mark in the tests."""
+    found: dict[str, set[str]] = {}
+    for path in Path(__file__).parents[1].rglob("test_*.py"):
+        for slug, sides in MARK.findall(path.read_text(encoding="utf-8")):
+            found.setdefault(slug, set()).update(re.findall(r"\w+", sides))
+    return found
+
+
+def test_slugs_are_unique_and_every_mark_names_one(marked: dict[str, set[str]]) -> None:
+    slugs = [quirk.slug for quirk in QUIRKS]
+    assert len(set(slugs)) == len(slugs)
+    assert set(marked) <= set(slugs)
+
+
+@pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.slug)
+def test_every_quirk_is_told_and_shown(quirk: Quirk, marked: dict[str, set[str]]) -> None:
+    sides = {
+        "switch": {"diffusers", "paper"}, "mathematics": {"paper"}, "upstream": {"diffusers"},
+    }[quirk.ours]  # fmt: skip
+    assert sides <= marked.get(quirk.slug, set()), "mark the tests that show it"
+    assert bool(quirk.why) == (quirk.ours != "switch"), "say why there is no switch"
+    assert set(quirk.classes) <= set(SCHEDULERS)
+    for text in (quirk.upstream, quirk.mathematics, *([quirk.why] if quirk.why else [])):
+        assert text.endswith("."), text
+    for text in (quirk.title, quirk.where, quirk.shows):
+        assert text and not text.endswith("."), text
+    for name in quirk.classes or SCHEDULERS:
+        defaults = {p.name: p.default for p in SCHEDULERS[name].parameters()}
+        if quirk.ours == "switch":
+            assert "compat" in defaults, name
+        assert quirk.active({**defaults, "steps": 20}) in (True, False)
+        assert not (quirk.ours == "switch" and quirk.active({**defaults, "compat": "paper"}))
+
+
+def test_a_quirk_is_active_where_it_applies() -> None:
+    def active(name: str, **settings: object) -> set[str]:
+        values = {p.name: p.default for p in SCHEDULERS[name].parameters()} | settings
+        return {quirk.slug for quirk in quirks_of(name) if quirk.active(values)}
+
+    ddim = "DDIMScheduler"
+    assert active(ddim, steps=20) == set()
+    assert active(ddim, steps=30, timestep_spacing="trailing") == {"ddim-stride"}
+    assert active(ddim, steps=61, timestep_spacing="trailing") == {
+        "ddim-stride", "trailing-extra",
+    }  # fmt: skip
+    assert active(ddim, steps=61, timestep_spacing="trailing", compat="paper") == set()
+    dpm = "DPMSolverMultistepScheduler"
+    assert active(dpm, steps=20, solver_order=3, algorithm_type="sde-dpmsolver++") == {
+        "dpm-third-order", "sde-half-sign",
+    }  # fmt: skip
+    assert "karras-ve-squared" in active("KarrasVeScheduler", steps=20)

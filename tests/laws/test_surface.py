@@ -48,6 +48,7 @@ def test_saved_and_loaded_config_is_the_live_one(name: str, tmp_path: object) ->
     }
 
 
+@pytest.mark.quirk("frozen-config", "paper")
 @pytest.mark.parametrize("name", NAMES)
 def test_config_is_frozen(name: str) -> None:
     config = SCHEDULERS[name]().config

@@ -1,0 +1,390 @@
+"""Every place where diffusers leaves the mathematics, as data.
+
+The page shows them, ``docs/quirks.md`` lists them, and ``tests/`` shows each side: a test marked
+``@pytest.mark.quirk(slug, "diffusers")`` holds what upstream does, one marked ``"paper"`` what the
+mathematics says, and both where ``compat`` switches between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Settings = Mapping[str, Any]
+Applies = Callable[[Settings], bool]
+
+
+def always(settings: Settings) -> bool:
+    """Under every setting."""
+    del settings
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """One place where upstream is not the mathematics.
+
+    Attributes:
+        slug: Its name in tests and links.
+        title: What it is, in a few words.
+        classes: Class names that it concerns; empty for all.
+        where: The settings or the situation in which it shows.
+        upstream: What diffusers does, in a sentence.
+        mathematics: What the paper says, in a sentence.
+        shows: How it shows, with a number.
+        applies: Whether a run with these settings (every parameter of the class, and ``steps``)
+            meets it; None for what no run from the start to the end in one precision meets.
+        ours: "switch" if ``compat`` chooses; "mathematics" if we never follow upstream (crashes
+            and NaN are not reproduced); "upstream" if there is no mathematics to follow.
+        why: Why there is no switch; empty where there is one.
+    """
+
+    slug: str
+    title: str
+    classes: tuple[str, ...]
+    where: str
+    upstream: str
+    mathematics: str
+    shows: str
+    applies: Applies | None = always
+    ours: Literal["switch", "mathematics", "upstream"] = "switch"
+    why: str = ""
+
+    def concerns(self, name: str) -> bool:
+        """Whether the class of this name has the quirk."""
+        return not self.classes or name in self.classes
+
+    def active(self, settings: Settings) -> bool:
+        """Whether a run of ours with these settings does as upstream does here.
+
+        Args:
+            settings: Every parameter with its value, and ``steps``.
+        """
+        if self.ours == "mathematics" or self.applies is None:
+            return False
+        if self.ours == "switch" and settings.get("compat") == "paper":
+            return False
+        return self.applies(settings)
+
+
+# --- when they apply --------------------------------------------------------------------------
+
+
+def _order(order: int, *algorithms: str, solver_type: str | None = None) -> Applies:
+    """A solver order, with one of the algorithm types if any is named."""
+
+    def applies(settings: Settings) -> bool:
+        return (
+            settings.get("solver_order") == order
+            and (not algorithms or settings.get("algorithm_type") in algorithms)
+            and (solver_type is None or settings.get("solver_type") == solver_type)
+        )
+
+    return applies
+
+
+def _prediction(kind: str, flow: bool) -> Applies:
+    """A prediction type on, or off, the flow path."""
+
+    def applies(settings: Settings) -> bool:
+        return settings.get("prediction_type") == kind and (
+            bool(settings.get("use_flow_sigmas")) == flow
+        )
+
+    return applies
+
+
+def _strides(settings: Settings) -> bool:
+    """A spacing whose steps are not T // N long."""
+    spacing, n = settings.get("timestep_spacing"), int(settings.get("steps", 1))
+    uneven = int(settings.get("num_train_timesteps", 1000)) % n != 0
+    return spacing == "linspace" or (spacing == "trailing" and uneven)
+
+
+def _one_too_many(settings: Settings) -> bool:
+    """A number of trailing steps for which the float stride lets t = -1 through."""
+    total, n = int(settings.get("num_train_timesteps", 1000)), int(settings.get("steps", 1))
+    return (
+        settings.get("timestep_spacing") == "trailing" and len(np.arange(total, 0, -total / n)) > n
+    )
+
+
+# --- the table --------------------------------------------------------------------------------
+# In the order of the registry, what concerns many classes last. Sentences say who does what.
+
+_OPEN_GRID = (
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+)
+
+QUIRKS: tuple[Quirk, ...] = (
+    # --- DDIM ---
+    Quirk(
+        "ddim-stride",
+        "Steps that miss the next grid point",
+        ("DDIMScheduler",),
+        "timestep_spacing linspace, or trailing where N does not divide T",
+        "A step leads to t - T // N, whatever the next time of the grid is.",
+        "A step leads to the next time of the grid.",
+        "sigma is off by up to 0.03 where the model is asked next",
+        _strides,
+    ),
+    # --- Euler ---
+    Quirk(
+        "euler-velocity",
+        "get_velocity reads the wrong level",
+        ("EulerDiscreteScheduler",),
+        "training with get_velocity after set_timesteps",
+        "Alphas are looked up at the position in the schedule.",
+        "Alphas are looked up at the training step.",
+        "the velocity of a unit image at t = 999 is -0.01 instead of -1",
+        None,
+    ),
+    Quirk(
+        "half-data-prediction",
+        "pred_original_sample in another precision",
+        ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
+        "float16 or bfloat16 samples",
+        "pred_original_sample stays float32 while prev_sample is half.",
+        "Both have the dtype of the input.",
+        "twice the memory for one of the two outputs",
+        None,
+        "mathematics",
+        "The dtype is a slip; the values are the same.",
+    ),
+    # --- LMS ---
+    Quirk(
+        "lms-midway",
+        "Order counted from the wrong end",
+        ("LMSDiscreteScheduler",),
+        "a run started midway (image-to-image)",
+        "The order follows the position in the schedule, the slopes those at hand.",
+        "Order and slopes both follow the calls made so far.",
+        "a point mass is missed by 0.3, started at step 10 of 20",
+        None,
+    ),
+    # --- DPM2 ---
+    Quirk(
+        "dpm2-midpoint-noise",
+        "Noise for a midpoint goes one level too far",
+        ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        "add_noise at the time of a midpoint",
+        "Noise of the level after the midpoint is added.",
+        "Noise of the midpoint is added.",
+        "sigma 7.50 instead of 9.99 at the second midpoint of 10 steps",
+        None,
+    ),
+    Quirk(
+        "dpm2-midpoint-start",
+        "A run cannot start at a midpoint",
+        ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        "a run started at a midpoint (image-to-image)",
+        "The midpoint is taken for the level after it.",
+        "The run goes on from the midpoint with an ordinary step.",
+        "a point mass is missed by the difference of the two levels",
+        None,
+        "mathematics",
+        "Upstream's step mixes two levels; there is no image to reproduce.",
+    ),
+    Quirk(
+        "dpm2a-cancellation",
+        "Midpoints of long ancestral steps",
+        ("KDPM2AncestralDiscreteScheduler",),
+        "few steps, or a steep noise schedule",
+        "sigma_down is a float32 difference, which cancels in long steps, down to NaN.",
+        "sigma_down is sigma_next^2 / sigma.",
+        "midpoint times off by up to 2.5; NaN for 2 steps over 4000 training steps, never here",
+    ),
+    # --- DPM-Solver ---
+    Quirk(
+        "dpm-third-order",
+        "Third order is second order",
+        ("DPMSolverMultistepScheduler",),
+        "solver_order 3",
+        "The second derivative lacks a factor 2.",
+        "The second derivative of the interpolation, whole.",
+        "observed order 2 instead of 3; errors 6 to 130 times larger",
+        _order(3),
+    ),
+    Quirk(
+        "sde-half-sign",
+        "A flipped sign in the third-order SDE",
+        ("DPMSolverMultistepScheduler",),
+        "sde-dpmsolver++ with solver_order 3",
+        "The 0.5 in the weight of the second derivative has the wrong sign.",
+        "The weight is the integral, which vanishes with the step.",
+        "the oldest prediction weighs more than 3 times too much on a fine grid",
+        _order(3, "sde-dpmsolver++"),
+    ),
+    Quirk(
+        "sde-half-sign-singlestep",
+        "A flipped sign in the third-order SDE",
+        ("DPMSolverSinglestepScheduler",),
+        "sde-dpmsolver++ with solver_order 3 and solver_type heun",
+        "The 0.5 in the weight of the second derivative has the wrong sign.",
+        "The weight is the integral, which vanishes with the step.",
+        "the middle prediction weighs more than 3 times too much on a fine grid",
+        _order(3, "sde-dpmsolver++", solver_type="heun"),
+    ),
+    Quirk(
+        "sde-third-order-crash",
+        "Third order of the plain SDE",
+        ("DPMSolverMultistepScheduler",),
+        "sde-dpmsolver with solver_order 3",
+        "The step crashes.",
+        "The row of third order exists and is finite.",
+        "an exception instead of a sample",
+        _order(3, "sde-dpmsolver"),
+        "mathematics",
+        "Crashes are not reproduced.",
+    ),
+    Quirk(
+        "sde-variance",
+        "The plain SDE form adds too much noise",
+        ("DPMSolverMultistepScheduler",),
+        "sde-dpmsolver",
+        "Noise and noise prediction together have variance sigma^2 (1 + 2 (e^h - 1)^2).",
+        "An exact step would leave variance sigma^2.",
+        "at h = 0.5 the variance is 1.84 times what the level says; it vanishes with the step",
+        lambda s: s.get("algorithm_type") == "sde-dpmsolver",
+        "upstream",
+        "The paper's own first-order form has it; sde-dpmsolver++ has not.",
+    ),
+    Quirk(
+        "still-step",
+        "A step of no length",
+        ("DPMSolverMultistepScheduler",),
+        "a sigma curve that ends at sigma_min, with final_sigmas_type sigma_min",
+        "0 / 0: the last sample is NaN.",
+        "A step of no length changes nothing.",
+        "NaN instead of the sample",
+        lambda s: (
+            s.get("final_sigmas_type") == "sigma_min"
+            and any(
+                s.get(f"use_{c}") for c in ("karras_sigmas", "exponential_sigmas", "lu_lambdas")
+            )
+        ),
+        "mathematics",
+        "NaN is not reproduced.",
+    ),
+    # --- DEIS ---
+    Quirk(
+        "deis-cancellation",
+        "Coefficients lost in float32",
+        ("DEISMultistepScheduler",),
+        "solver_order 3",
+        "The integrals of the coefficients cancel in float32.",
+        "The integrals are taken in float64.",
+        "observed order 0.3 instead of 3.0",
+        _order(3),
+        "mathematics",
+        "Rounding errors are not reproduced; on usual grids both agree to 5e-5.",
+    ),
+    Quirk(
+        "deis-flow-noise",
+        "The noise read with the wrong level",
+        ("DEISMultistepScheduler",),
+        "flow_prediction without use_flow_sigmas",
+        "The noise prediction is divided by sigma / alpha.",
+        "The noise prediction is divided by sigma.",
+        "a point mass is missed by more than 0.1, started at step 10 of 20",
+        _prediction("flow_prediction", flow=False),
+    ),
+    # --- Karras VE ---
+    Quirk(
+        "karras-ve-squared",
+        "Noise levels are squared",
+        ("KarrasVeScheduler",),
+        "every run",
+        "schedule holds sigma squared, and the pipeline takes it for sigma.",
+        "schedule holds sigma.",
+        "the first level is 1e4 while the initial noise has 100",
+    ),
+    Quirk(
+        "karras-ve-idle-noise",
+        "Noise is drawn and thrown away",
+        ("KarrasVeScheduler",),
+        "levels outside s_min..s_max, or s_churn 0",
+        "add_noise_to_input draws noise and multiplies it by 0.",
+        "Noise that weighs nothing is not drawn.",
+        "the generator stands elsewhere after each such step",
+    ),
+    # --- many classes ---
+    Quirk(
+        "v-on-flow",
+        "v read as if the path were a circle",
+        _OPEN_GRID,
+        "v_prediction with use_flow_sigmas",
+        "v is read as if alpha^2 + sigma^2 were 1.",
+        "v is read with the norm sqrt(alpha^2 + sigma^2) of the path.",
+        "halfway, at sigma 0.5, the model's answer weighs 0.71 of what it should",
+        _prediction("v_prediction", flow=True),
+    ),
+    Quirk(
+        "flow-off-flow",
+        "A flow prediction read with the wrong level",
+        _OPEN_GRID,
+        "flow_prediction without use_flow_sigmas",
+        "It is read as x - (sigma / alpha) out, as if on the flow path.",
+        "It is read as (x - sigma out) / (alpha + sigma).",
+        "at sigma / alpha = 10 the model's answer weighs 11 times too much",
+        _prediction("flow_prediction", flow=False),
+    ),
+    Quirk(
+        "trailing-extra",
+        "One time too many",
+        (
+            "DDPMScheduler",
+            "DDIMScheduler",
+            "EulerDiscreteScheduler",
+            "EulerAncestralDiscreteScheduler",
+            "HeunDiscreteScheduler",
+            "LMSDiscreteScheduler",
+            "KDPM2DiscreteScheduler",
+            "KDPM2AncestralDiscreteScheduler",
+            *_OPEN_GRID,
+        ),
+        "timestep_spacing trailing with N = 61, 103, 121, ... of 1000",
+        "The times are counted with a float stride, and t = -1 slips in.",
+        "There are N times.",
+        "62 model calls for 61 steps, the last at t = -1",
+        _one_too_many,
+    ),
+    Quirk(
+        "frozen-config",
+        "A frozen config that is not",
+        (),
+        "assignment to an entry of config",
+        "FrozenDict lets entries be changed, without an effect on the run.",
+        "Assignment is refused.",
+        "a setting that seems to hold and does not",
+        None,
+        "mathematics",
+        "What does nothing must say so.",
+    ),
+    Quirk(
+        "wrong-input",
+        "Wrong input passes in silence",
+        (),
+        "negative steps, unknown names, arrays of the wrong shape",
+        "0 to 2 of about 12 kinds of wrong input are refused.",
+        "Each is refused with a message that names the parameter.",
+        "an image of noise, or a crash somewhere else, instead of an error",
+        None,
+        "mathematics",
+        "No image depends on it.",
+    ),
+)
+
+
+def quirks_of(name: str) -> tuple[Quirk, ...]:
+    """The quirks that concern a class, its own before those it shares with all.
+
+    Args:
+        name: Class name.
+    """
+    return tuple(quirk for quirk in QUIRKS if quirk.concerns(name))
