@@ -80,8 +80,9 @@ class Reference:
 
 #: Plans kept of one grid; only step arguments that change all the time reach it.
 MOST_PLANS = 4096
-#: Where a term of a plan finds its array: in this call, then three for each older evaluation.
-SAMPLE, OUTPUT, DATA, NOISE, OLDER = range(5)
+#: Where a term of a plan finds its array: in this call, where the last call led, then three for
+#: each older evaluation.
+SAMPLE, OUTPUT, DATA, NOISE, LANDED, OLDER = range(6)
 Term = tuple[float, int]
 
 
@@ -115,6 +116,7 @@ class Evaluation(NamedTuple):
     x: Array = None
     x0: Array = None
     eps: Array = None
+    landed: Array = None
 
 
 StepKey = tuple[Any, ...]
@@ -138,7 +140,8 @@ class Scheduler(ConfigMixin):
     _stateless: ClassVar[bool] = False
     #: How many evaluations, the present one included, a row may look at.
     _depth: int = 1
-    #: What is remembered of an evaluation: any of "x", "x0", "eps".
+    #: What is remembered of an evaluation: any of "x", "x0", "eps", and "landed", the sample that
+    #: its step returned.
     _keeps: frozenset[str] = frozenset()
     #: Whether prev_sample takes the dtype of the model output (True) or the wider of the two.
     _follows_model_dtype: ClassVar[bool] = False
@@ -400,6 +403,15 @@ class Scheduler(ConfigMixin):
         del key
         return True
 
+    def _goes_on_by_itself(self, i: int, past: Sequence[Stage]) -> bool:
+        """Whether call ``i`` starts from what the last call returned, not from ``sample``.
+
+        The two differ only where a caller changed the sample between the steps. The prediction is
+        always read off ``sample``.
+        """
+        del i, past
+        return False
+
     def _x0_noise(self, stage: Stage, key: StepKey) -> float:
         """Weight of the step's own noise in the data prediction that it returns."""
         del stage, key
@@ -410,6 +422,7 @@ class Scheduler(ConfigMixin):
         stage, here = past[0], past[0].here
         read, row = self._reading(stage, key), self._row(i, past, key)
         wx, w0, we = (weights[0] if weights else 0.0 for weights in (row.x, row.x0, row.eps))
+        wx, on_landed = (0.0, wx) if self._goes_on_by_itself(i, past) else (wx, 0.0)
         if self._alters and self._rederives_eps(key):
             eps = (1.0 / here.sigma, 0.0, -here.alpha / here.sigma)
         else:
@@ -426,7 +439,7 @@ class Scheduler(ConfigMixin):
         x0_noise = self._x0_noise(stage, key)
         return Plan(
             x0=_terms(read.x0_x, read.x0_out, 0.0, x0_noise),
-            prev=_terms(*now, row.noise, *older),
+            prev=_terms(*now, row.noise, on_landed, *older),
             eps=_terms(*eps),
             draws=row.noise != 0.0 or x0_noise != 0.0,
         )
@@ -569,7 +582,7 @@ class Scheduler(ConfigMixin):
         dtype = backend.compute_dtype(wide)
         memory = self._memory
 
-        arrays = [sample, model_output, None, None]
+        arrays = [sample, model_output, None, None, memory[0].landed if memory else None]
         if plan.draws:
             if noise is not None:
                 self._check_noise(noise, sample, backend)
@@ -592,12 +605,16 @@ class Scheduler(ConfigMixin):
                 eps = backend.combine(
                     [(w, arrays[source]) for w, source in plan.eps], sample, dtype
                 )
+            landed = None
+            if "landed" in self._keeps:  # a copy: the caller may write into what is returned
+                landed = backend.combine([(1.0, prev_sample)], sample, dtype)
             memory.appendleft(
                 Evaluation(
                     stage,
                     sample if "x" in self._keeps else None,
                     x0 if "x0" in self._keeps else None,
                     eps,
+                    landed,
                 )
             )
         self._step_index = None if self._stateless else i + 1
