@@ -36,6 +36,7 @@ class DDIMScheduler(VpScheduler):
 
     title = "DDIM"
     family = "Variance preserving"
+    good_for = "Deterministic and simple; good for editing and interpolating."
     reference = Reference(
         "Denoising Diffusion Implicit Models", "Song, Meng, Ermon", 2020, "2010.02502", "Eq. 12."
     )

@@ -41,6 +41,7 @@ class DDPMScheduler(VpScheduler):
 
     title = "DDPM"
     family = "Variance preserving"
+    good_for = "The original, random at every step; best with hundreds of steps."
     reference = Reference(
         "Denoising Diffusion Probabilistic Models",
         "Ho, Jain, Abbeel",

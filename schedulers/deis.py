@@ -37,6 +37,7 @@ class DEISMultistepScheduler(OpenGridScheduler):
 
     title = "DEIS multistep"
     family = "Exponential integrators"
+    good_for = "Exact for straight noise predictions; good in 10 to 20 calls."
     reference = Reference(
         "Fast Sampling of Diffusion Models with Exponential Integrator",
         "Zhang, Chen",

@@ -30,6 +30,7 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
 
     title = "DPM-Solver singlestep"
     family = "Exponential integrators"
+    good_for = "Third order without old calls; good for images without guidance."
     reference = Reference(
         "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
         "Steps",

@@ -51,6 +51,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
 
     title = "Euler"
     family = "Sigma (k-diffusion)"
+    good_for = "The plain first choice: fast, robust, easy to reason about."
     reference = Reference(
         "Elucidating the Design Space of Diffusion-Based Generative Models",
         "Karras, Aittala, Aila, Laine",
@@ -264,6 +265,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
 
     title = "Euler ancestral"
     family = "Sigma (k-diffusion)"
+    good_for = "Fresh noise at each step: varied results that never settle."
     reference = Reference(
         "Denoising Diffusion Probabilistic Models",
         "Ho, Jain, Abbeel",

@@ -34,6 +34,7 @@ class HeunDiscreteScheduler(TwoCallScheduler):
 
     title = "Heun"
     family = "Sigma (k-diffusion)"
+    good_for = "Two calls a step, second order: accurate, at twice the cost."
     reference = Reference(
         "Elucidating the Design Space of Diffusion-Based Generative Models",
         "Karras, Aittala, Aila, Laine",

@@ -36,6 +36,7 @@ class KarrasVeScheduler(Scheduler):
 
     title = "Karras VE"
     family = "Sigma (own call form)"
+    good_for = "The stochastic sampler of the EDM paper, in a loop of its own."
     call_form = "karras_ve"
     reference = Reference(
         "Elucidating the Design Space of Diffusion-Based Generative Models",

@@ -38,6 +38,7 @@ class KDPM2DiscreteScheduler(MidpointScheduler):
 
     title = "DPM2"
     family = "Sigma (k-diffusion)"
+    good_for = "Second order through a midpoint; two calls a step."
     reference = Reference(
         "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
         "Steps",
@@ -150,6 +151,7 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
     """
 
     title = "DPM2 ancestral"
+    good_for = "The midpoint rule with fresh noise; varied and detailed."
     reference = Reference(
         "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
         "Steps",

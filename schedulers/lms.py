@@ -36,6 +36,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
 
     title = "LMS"
     family = "Sigma (k-diffusion)"
+    good_for = "Higher order from old slopes at one call a step; wants 25 steps and more."
     reference = Reference(
         "Pseudo Numerical Methods for Diffusion Models on Manifolds",
         "Liu, Ren, Lin, Zhao",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,20 @@ class Reference:
         """Address of the paper."""
         return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
 
+    @property
+    def bibtex(self) -> str:
+        """The citation as a BibTeX entry."""
+        key = re.sub(r"\W", "", f"{self.authors.split()[0]}{self.year}".lower())
+        fields = {"title": f"{{{self.title}}}", "author": " and ".join(self.authors.split(", "))}
+        fields["author"] = fields["author"].replace(" et al.", " and others")
+        fields["year"] = str(self.year)
+        if self.arxiv:
+            fields |= {"eprint": self.arxiv, "archivePrefix": "arXiv", "url": self.url}
+        if self.note:
+            fields["note"] = self.note
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        return f"@misc{{{key},\n{lines}\n}}"
+
     def __str__(self) -> str:
         """A citation."""
         where = f", arXiv {self.arxiv}" if self.arxiv else ""
@@ -132,6 +147,8 @@ class Scheduler(ConfigMixin):
     title: ClassVar[str]
     reference: ClassVar[Reference]
     family: ClassVar[str] = ""
+    #: What one would choose it for, in a line.
+    good_for: ClassVar[str] = ""
     call_form: ClassVar[Literal["step", "karras_ve"]] = "step"
     #: Model calls per step, which pipelines multiply indices with.
     order: int = 1

@@ -89,6 +89,9 @@ def test_reference(name: str) -> None:
     assert SCHEDULERS[name].title
     assert reference.title and reference.authors and 2015 < reference.year < 2100
     assert reference.authors.split()[0] in str(reference)
+    entry = reference.bibtex
+    assert entry.startswith("@misc{") and entry.count("{") == entry.count("}")
+    assert reference.title in entry and str(reference.year) in entry
 
 
 @pytest.mark.parametrize("name", NAMES)
