@@ -4,6 +4,7 @@ A scheduler is a grid of noise levels, plus a pure function from the levels seen
 numbers; the next sample is that row times the arrays seen so far.
 """
 
+from .config import ConfigMixin, FrozenDict
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
@@ -11,6 +12,7 @@ from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
+from .hub import HubError, PushToHubMixin
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .levels import Level, Stage
@@ -25,6 +27,7 @@ from .weights import Contributions, Weights, contributions
 __all__ = [
     "NAMES",
     "SCHEDULERS",
+    "ConfigMixin",
     "Contributions",
     "DDIMScheduler",
     "DDPMScheduler",
@@ -34,13 +37,16 @@ __all__ = [
     "DerivativeOutput",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
+    "FrozenDict",
     "HeunDiscreteScheduler",
+    "HubError",
     "KDPM2AncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
     "KarrasDiffusionSchedulers",
     "KarrasVeScheduler",
     "LMSDiscreteScheduler",
     "Level",
+    "PushToHubMixin",
     "Reference",
     "Scheduler",
     "SchedulerMixin",

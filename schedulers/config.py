@@ -10,13 +10,16 @@ import functools
 import inspect
 import json
 import os
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .checks import shown
+from .hub import HubError, PushToHubMixin, find
 from .params import Parameter, describe
 
 CONFIG_NAME = "scheduler_config.json"
@@ -104,7 +107,7 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-class ConfigMixin:
+class ConfigMixin(PushToHubMixin):
     """A class whose constructor arguments are its config."""
 
     config_name = CONFIG_NAME
@@ -164,7 +167,7 @@ class ConfigMixin:
     @classmethod
     def from_config(
         cls,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         return_unused_kwargs: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -173,24 +176,31 @@ class ConfigMixin:
         Args:
             config: A config or plain dict. Keys that this class does not know are kept, so that
                 A -> B -> A restores A; defaults that were never passed explicitly do not carry
-                over (``_use_default_values``).
+                over (``_use_default_values``). A folder or Hub id, which the first version of
+                diffusers took here, goes to ``from_pretrained`` with a FutureWarning.
             return_unused_kwargs: Also return what was not used.
-            **kwargs: Overrides of config values.
+            **kwargs: Overrides of config values. What the class does not know has no effect, and
+                a warning says so unless ``return_unused_kwargs`` hands it back.
 
         Returns:
             The scheduler, or ``(scheduler, unused)``.
 
         Raises:
             TypeError: ``config`` is not a mapping.
-            ValueError: No config, or a value out of range.
+            ValueError: No config, that of a model, or a value out of range.
         """
         if config is None:
             raise ValueError("config=None: pass scheduler.config or a dictionary.")
-        if not isinstance(config, Mapping):
-            raise TypeError(
-                f"config={config!r} must be a dictionary; to load a folder or a Hub repository "
-                f"use {cls.__name__}.from_pretrained."
+        if isinstance(config, (str, os.PathLike)):
+            warnings.warn(
+                f"load folders and repositories with {cls.__name__}.from_pretrained.",
+                FutureWarning,
+                stacklevel=2,
             )
+            return cls.from_pretrained(config, return_unused_kwargs=return_unused_kwargs, **kwargs)
+        if not isinstance(config, Mapping):
+            raise TypeError(f"config={shown(config)} must be scheduler.config or a dictionary.")
+        cls._require_scheduler(config, "config")
         defaults = set(config.get("_use_default_values", ()))
         original = {
             k: v for k, v in config.items() if k not in defaults and k != "_use_default_values"
@@ -208,6 +218,7 @@ class ConfigMixin:
         scheduler.register_to_config(**hidden)
         if return_unused_kwargs:
             return scheduler, {**kwargs, **hidden}
+        _warn_unused(cls, kwargs)
         return scheduler
 
     def to_json_string(self) -> str:
@@ -223,46 +234,102 @@ class ConfigMixin:
         """Write ``to_json_string`` to a file."""
         Path(json_file_path).write_text(self.to_json_string(), encoding="utf-8")
 
-    def save_config(self, save_directory: str | os.PathLike[str]) -> None:
+    def save_config(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
         """Write ``scheduler_config.json`` into a folder, which is made if needed.
+
+        Args:
+            save_directory: The folder.
+            push_to_hub: Also upload the file.
+            **kwargs: ``repo_id`` (default: the name of the folder) and the other arguments of
+                ``push_to_hub``.
 
         Raises:
             ValueError: ``save_directory`` is a file.
+            TypeError: A keyword that ``push_to_hub`` does not know.
+            HubError: The upload was refused.
         """
         folder = Path(save_directory)
         if folder.is_file():
             raise ValueError(f"save_directory={str(folder)!r} is a file; pass a folder.")
         folder.mkdir(parents=True, exist_ok=True)
         self.to_json_file(folder / self.config_name)
+        if push_to_hub:
+            repo_id = kwargs.pop("repo_id", folder.resolve().name)
+            self.push_to_hub(repo_id, **kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
-        """Write ``scheduler_config.json`` into a folder; diffusers reads it."""
-        self.save_config(save_directory)
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Write ``scheduler_config.json`` into a folder; diffusers reads it. See ``save_config``."""
+        self.save_config(save_directory, push_to_hub, **kwargs)
 
     @classmethod
     def load_config(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], subfolder: str | None = None
-    ) -> dict[str, Any]:
-        """Read the config of a folder (or of a config file itself).
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        return_unused_kwargs: bool = False,
+        return_commit_hash: bool = False,
+        *,
+        subfolder: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Read a config from a folder, a file, or a repository on the Hub.
+
+        Args:
+            pretrained_model_name_or_path: Folder, config file, or Hub id ("namespace/name").
+            return_unused_kwargs: Also return ``kwargs``.
+            return_commit_hash: Also return the commit that the file is of, None for a folder.
+            subfolder: Folder inside it, for example "scheduler" of a saved pipeline.
+            cache_dir: Where downloads are kept, default ``HF_HUB_CACHE``. A file that one token
+                brought there is served to all who read the cache: give each its own.
+            force_download: Fetch again what the cache has.
+            proxies: No effect, with a warning: set ``HTTPS_PROXY`` instead.
+            local_files_only: Do not ask the Hub, take what the cache has.
+            token: Access token. True for the one you logged in with, False for none; None is
+                huggingface_hub's default, which is the one you logged in with, if any.
+            revision: Branch, tag or commit, default "main".
+            **kwargs: Returned.
+
+        Returns:
+            The config as a dictionary, or a tuple that starts with it.
 
         Raises:
-            ValueError: There is no such file, or it is not a JSON object.
+            HubError: (an OSError and a ValueError) Nothing is there, it is not for you, the Hub
+                cannot be reached, or the file holds no JSON object.
+            ImportError: huggingface_hub is needed and not installed.
         """
-        path = Path(pretrained_model_name_or_path)
-        if path.is_dir():
-            path = path / (subfolder or "") / cls.config_name
-        if not path.is_file():
-            raise ValueError(
-                f"pretrained_model_name_or_path={str(pretrained_model_name_or_path)!r} holds no "
-                f"{cls.config_name}" + (f" in subfolder={subfolder!r}." if subfolder else ".")
-            )
+        path = find(
+            pretrained_model_name_or_path,
+            cls.config_name,
+            subfolder,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            proxies=proxies,
+            local_files_only=local_files_only,
+            token=token,
+            revision=revision,
+        )
+        named = (
+            f"pretrained_model_name_or_path={str(pretrained_model_name_or_path)!r}: {path.name}"
+        )
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path.name} is not valid JSON: {error}.") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise HubError(f"{named} is not valid JSON: {error}.") from error
         if not isinstance(config, dict):
-            raise ValueError(f"{path.name} holds a {type(config).__name__}, not an object.")
-        return config
+            raise HubError(f"{named} holds a {type(config).__name__}, not an object.")
+        found = re.search(r"snapshots/([0-9a-f]{40})/", path.as_posix())
+        more = [kwargs] if return_unused_kwargs else []
+        more += [found and found.group(1)] if return_commit_hash else []  # type: ignore[list-item]
+        return (config, *more) if more else config
 
     @classmethod
     def from_pretrained(
@@ -270,28 +337,88 @@ class ConfigMixin:
         pretrained_model_name_or_path: str | os.PathLike[str],
         subfolder: str | None = None,
         return_unused_kwargs: bool = False,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        output_loading_info: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """A scheduler from a folder that ``save_pretrained`` of either library wrote.
+        """A scheduler from a folder or Hub repository that either library wrote.
 
         Args:
-            pretrained_model_name_or_path: Folder, or the config file itself.
+            pretrained_model_name_or_path: Folder, config file, or Hub id ("namespace/name").
             subfolder: Folder inside it, for example "scheduler" of a saved pipeline.
             return_unused_kwargs: Also return what was not used.
+            cache_dir: See ``load_config``, as for the next five.
+            force_download: Fetch again what the cache has.
+            proxies: No effect, with a warning.
+            output_loading_info: Also return a dictionary with ``missing_keys`` (parameters that
+                the config does not give), ``unexpected_keys`` (keys that the class does not know)
+                and ``error_msgs`` (empty: an error is raised).
+            local_files_only: Do not ask the Hub.
+            token: Access token.
+            revision: Branch, tag or commit.
             **kwargs: Overrides of config values.
 
         Returns:
-            The scheduler, or ``(scheduler, unused)``.
+            The scheduler, or a tuple of it, what was not used, and the loading info, as asked.
 
         Raises:
-            ValueError: Nothing is there, or a value is out of range.
+            HubError: (an OSError and a ValueError) Nothing is there, it is not for you, the Hub
+                cannot be reached, or it is no scheduler's config.
+            ValueError: A value is out of range.
         """
-        config = cls.load_config(pretrained_model_name_or_path, subfolder)
-        return cls.from_config(config, return_unused_kwargs, **kwargs)
+        config = cls.load_config(
+            pretrained_model_name_or_path,
+            subfolder=subfolder,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            proxies=proxies,
+            local_files_only=local_files_only,
+            token=token,
+            revision=revision,
+        )
+        named = f"pretrained_model_name_or_path={str(pretrained_model_name_or_path)!r}"
+        cls._require_scheduler(config, named)
+        scheduler, unused = cls.from_config(config, True, **kwargs)
+        if not return_unused_kwargs:
+            _warn_unused(cls, [key for key in kwargs if key in unused])
+        found: list[Any] = [unused] if return_unused_kwargs else []
+        if output_loading_info:
+            given, public = {**config, **kwargs}, (k for k in config if not k.startswith("_"))
+            found.append(
+                {
+                    "missing_keys": sorted(cls._init_keys() - given.keys()),
+                    "unexpected_keys": sorted(set(public) - cls._init_keys()),
+                    "error_msgs": [],
+                }
+            )
+        return (scheduler, *found) if found else scheduler
+
+    @classmethod
+    def _require_scheduler(cls, config: Mapping[str, Any], named: str) -> None:
+        """Refuse the config of a model or a pipeline; any scheduler's will do, as in diffusers."""
+        name = config.get("_class_name", cls.__name__)
+        if not isinstance(name, str) or not (name == cls.__name__ or "Scheduler" in name):
+            raise HubError(
+                f"{named} is the config of a {name}, not of a scheduler; in a pipeline it is in "
+                "the folder scheduler."
+            )
 
     def __repr__(self) -> str:
         """Class and config, as diffusers shows them."""
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _warn_unused(cls: type[ConfigMixin], names: Iterable[str]) -> None:
+    """Say which overrides have no effect."""
+    unknown = ", ".join(names)
+    if unknown:
+        warnings.warn(f"{cls.__name__} has no parameter {unknown}: ignored.", stacklevel=3)
 
 
 def _json_value(value: Any) -> Any:

@@ -13,11 +13,10 @@ METHODS = [
     for method, value in inspect.getmembers(diffusers_class(name), inspect.isfunction)
     if not method.startswith("_") or method == "__init__"
 ]
-# Uploading is not offered yet. Names that only serve diffusers' own machinery, or that its multistep class inherits from versions
+# Names that only serve diffusers' own machinery, or that its multistep class inherits from versions
 # in which the caller passed time explicitly.
 INTERNAL = {
     "register_to_config",
-    "push_to_hub",
     "convert_model_output",
     "singlestep_dpm_solver_update",
     "singlestep_dpm_solver_second_order_update",
@@ -36,7 +35,7 @@ def test_signature_begins_with_theirs(name: str, method: str) -> None:
     theirs = [
         p
         for p in inspect.signature(getattr(diffusers_class(name), method)).parameters.values()
-        if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "push_to_hub"
+        if p.kind is p.POSITIONAL_OR_KEYWORD
     ]
     ours = list(inspect.signature(getattr(SCHEDULERS[name], method)).parameters.values())
     assert [p.name for p in ours[: len(theirs)]] == [p.name for p in theirs]
