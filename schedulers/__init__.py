@@ -2,58 +2,84 @@
 
 A scheduler is a grid of noise levels, plus a pure function from the levels seen so far to a row of
 numbers; the next sample is that row times the arrays seen so far.
+
+A class is loaded when it is first asked for, so that ``import schedulers`` costs next to nothing.
 """
 
-from .config import ConfigMixin, FrozenDict
-from .ddim import DDIMScheduler
-from .ddpm import DDPMScheduler
-from .deis import DEISMultistepScheduler
-from .dpmsolver import DPMSolverMultistepScheduler
-from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
-from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
-from .heun import HeunDiscreteScheduler
-from .hub import HubError, PushToHubMixin
-from .karras_ve import KarrasVeScheduler
-from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
-from .levels import Level, Stage
-from .lms import LMSDiscreteScheduler
-from .output import DerivativeOutput, StepOutput
-from .output import StepOutput as SchedulerOutput
-from .registry import NAMES, SCHEDULERS, from_name
-from .scheduler import KarrasDiffusionSchedulers, Reference, Scheduler
-from .scheduler import Scheduler as SchedulerMixin
-from .weights import Contributions, Weights, contributions
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "NAMES",
-    "SCHEDULERS",
-    "ConfigMixin",
-    "Contributions",
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DerivativeOutput",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "FrozenDict",
-    "HeunDiscreteScheduler",
-    "HubError",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "KarrasDiffusionSchedulers",
-    "KarrasVeScheduler",
-    "LMSDiscreteScheduler",
-    "Level",
-    "PushToHubMixin",
-    "Reference",
-    "Scheduler",
-    "SchedulerMixin",
-    "SchedulerOutput",
-    "Stage",
-    "StepOutput",
-    "Weights",
-    "contributions",
-    "from_name",
-]
+#: Module of each public name.
+_HOMES = {
+    "config": ["ConfigMixin", "FrozenDict"],
+    "ddim": ["DDIMScheduler"],
+    "ddpm": ["DDPMScheduler"],
+    "deis": ["DEISMultistepScheduler"],
+    "dpmsolver": ["DPMSolverMultistepScheduler"],
+    "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
+    "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
+    "heun": ["HeunDiscreteScheduler"],
+    "hub": ["HubError", "PushToHubMixin"],
+    "karras_ve": ["KarrasVeScheduler"],
+    "kdpm2": ["KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler"],
+    "levels": ["Level", "Stage"],
+    "lms": ["LMSDiscreteScheduler"],
+    "output": ["DerivativeOutput", "SchedulerOutput", "StepOutput"],
+    "registry": ["NAMES", "SCHEDULERS", "from_name"],
+    "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
+    "weights": ["Contributions", "Weights", "contributions"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+if TYPE_CHECKING:
+    from .config import ConfigMixin as ConfigMixin
+    from .config import FrozenDict as FrozenDict
+    from .ddim import DDIMScheduler as DDIMScheduler
+    from .ddpm import DDPMScheduler as DDPMScheduler
+    from .deis import DEISMultistepScheduler as DEISMultistepScheduler
+    from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+    from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
+    from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
+    from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
+    from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
+    from .hub import HubError as HubError
+    from .hub import PushToHubMixin as PushToHubMixin
+    from .karras_ve import KarrasVeScheduler as KarrasVeScheduler
+    from .kdpm2 import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
+    from .kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
+    from .levels import Level as Level
+    from .levels import Stage as Stage
+    from .lms import LMSDiscreteScheduler as LMSDiscreteScheduler
+    from .output import DerivativeOutput as DerivativeOutput
+    from .output import SchedulerOutput as SchedulerOutput
+    from .output import StepOutput as StepOutput
+    from .registry import NAMES as NAMES
+    from .registry import SCHEDULERS as SCHEDULERS
+    from .registry import from_name as from_name
+    from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
+    from .scheduler import Reference as Reference
+    from .scheduler import Scheduler as Scheduler
+    from .scheduler import SchedulerMixin as SchedulerMixin
+    from .weights import Contributions as Contributions
+    from .weights import Weights as Weights
+    from .weights import contributions as contributions
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module that holds it; or such a module itself."""
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f".{name}", __name__):
+        return importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted({*globals(), *_HOME})

@@ -86,3 +86,7 @@ class DerivativeOutput(Output):
     prev_sample: Array
     derivative: Array
     pred_original_sample: Array = None
+
+
+#: The name that diffusers has for it.
+SchedulerOutput = StepOutput

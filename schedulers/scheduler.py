@@ -912,4 +912,7 @@ def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:
     return reasons
 
 
+#: The name that diffusers has for the base of all classes.
+SchedulerMixin = Scheduler
+
 __all__ = ["KarrasDiffusionSchedulers", "Level", "Reference", "Scheduler", "Stage"]

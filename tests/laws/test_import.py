@@ -24,6 +24,19 @@ def test_import_pulls_in_nothing_heavy() -> None:
     assert run(code) == "[]"
 
 
+def test_a_class_is_loaded_when_it_is_asked_for() -> None:
+    code = """
+import sys, schedulers
+loaded = [m for m in sys.modules if m.startswith("schedulers.")]
+assert not loaded, loaded
+for name in schedulers.SCHEDULERS:
+    assert getattr(schedulers, name) is schedulers.SCHEDULERS[name]
+    assert name in dir(schedulers) and name in schedulers.__all__
+print(all(hasattr(schedulers, name) for name in schedulers.__all__), schedulers.params.__name__)
+"""
+    assert run(code) == "True schedulers.params"
+
+
 def test_numpy_runs_without_torch_and_scipy() -> None:
     """As on a machine where neither is installed."""
     code = """
