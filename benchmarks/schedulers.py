@@ -73,6 +73,7 @@ ROWS = (
     Row("DPM++ 2S", "DPMSolverSinglestepScheduler", 4),
     Row("DEIS", "DEISMultistepScheduler", 5),
     Row("Karras VE", "KarrasVeScheduler", 3),
+    Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
 )
 
 

@@ -19,6 +19,7 @@ _HOMES = {
     "dpmsolver": ["DPMSolverMultistepScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
+    "flow_match": ["FlowMatchEulerDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
     "hub": ["HubError", "PushToHubMixin"],
     "karras_ve": ["KarrasVeScheduler"],
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
     from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
+    from .flow_match import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .hub import HubError as HubError
     from .hub import PushToHubMixin as PushToHubMixin

@@ -101,6 +101,9 @@ class NumpyBackend:
     def sqrt_of_positive(self, x: Array) -> Array:
         return np.sqrt(np.maximum(x, 0))
 
+    def largest_below(self, levels: np.ndarray, x: Array) -> Array:
+        return levels.astype(x.dtype)[np.maximum(np.searchsorted(levels, x), 1) - 1]
+
 
 class TorchBackend:
     """torch tensors, on any device; nothing here reads a device value."""
@@ -190,6 +193,10 @@ class TorchBackend:
 
     def sqrt_of_positive(self, x: Array) -> Array:
         return x.clamp(min=0).sqrt()
+
+    def largest_below(self, levels: np.ndarray, x: Array) -> Array:
+        table = self.tensor(levels, x.device).to(x.dtype)
+        return table[(self.torch.searchsorted(table, x) - 1).clamp(min=0)]
 
 
 def _draw(

@@ -121,6 +121,22 @@ def check_sigmas(sigmas: Any) -> np.ndarray:
     return values
 
 
+def check_levels(name: str, values: Any, high: float) -> np.ndarray:
+    """Levels of a run, or times that stand for them, as a descending float32 array.
+
+    Raises:
+        TypeError: They are not numbers.
+        ValueError: Empty, not finite, outside (0, high], or not strictly descending in float32.
+    """
+    given = _numbers(values, name)
+    levels = given.astype(np.float32)
+    if not (levels > 0.0).all() or not (given <= high).all():
+        raise ValueError(f"{name}={shown(given.tolist())} must lie in (0, {high:g}].")
+    if (np.diff(levels) >= 0).any():
+        raise ValueError(f"{name}={shown(given.tolist())} must be in descending order.")
+    return levels
+
+
 def check_one_way(given: Mapping[str, Any]) -> None:
     """Exactly one of the ways to say where the steps go must be used.
 

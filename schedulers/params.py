@@ -271,11 +271,61 @@ FlowShift = Annotated[
 ]
 UseDynamicShifting = Annotated[
     bool,
-    About("Lets set_timesteps(mu=...) set flow_shift to exp(mu).", "spacing", True),
+    About("Lets set_timesteps(mu=...) choose the shift.", "spacing", True),
 ]
 TimeShiftType = Annotated[
     Literal["exponential"],
     About("How mu turns into a shift; exp(mu) is the only form.", "spacing", True),
+]
+TimeShiftTypeFlow = Annotated[
+    Literal["exponential", "linear"],
+    About("How mu turns into a shift: exp(mu), or mu itself.", "spacing", True),
+]
+_MU = "Read by pipelines, which draw a line through both ends to find mu for an image's size."
+BaseShift = Annotated[
+    float | None,
+    Range(-50.0, 50.0),
+    Slider(0.1, 2, 0.01),
+    About(f"mu of the smallest image. {_MU}", "spacing", True),
+]
+MaxShift = Annotated[
+    float | None,
+    Range(-50.0, 50.0),
+    Slider(0.1, 3, 0.01),
+    About(f"mu of the largest image. {_MU}", "spacing", True),
+]
+BaseImageSeqLen = Annotated[
+    int,
+    Range(1, 10**7),
+    Slider(16, 4096, 16),
+    About(f"Size of the smallest image. {_MU}", "spacing", True, "tokens"),
+]
+MaxImageSeqLen = Annotated[
+    int,
+    Range(1, 10**7),
+    Slider(256, 16384, 16),
+    About(f"Size of the largest image. {_MU}", "spacing", True, "tokens"),
+]
+InvertSigmas = Annotated[
+    bool,
+    About(
+        "For models that count from data: sigma is then the share of data, and the model returns "
+        "x0 - eps.",
+        "spacing",
+        True,
+    ),
+]
+ShiftTerminal = Annotated[
+    float | None,
+    Range(0.0, 1.0, high_open=True),
+    Slider(0.01, 0.5, 0.01),
+    About("Stretches the sigmas so that the last one above 0 becomes this.", "spacing", True),
+]
+StochasticSampling = Annotated[
+    bool,
+    About(
+        "Each step goes to the predicted clean sample and back with fresh noise.", "stochasticity"
+    ),
 ]
 FinalSigmasType = Annotated[
     Literal["zero", "sigma_min"],

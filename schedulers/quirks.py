@@ -112,6 +112,16 @@ def _one_too_many(settings: Settings) -> bool:
     )
 
 
+def _shifts_twice(settings: Settings) -> bool:
+    """A fixed shift, of the scheduler's own grid."""
+    return settings.get("shift") != 1.0 and not settings.get("use_dynamic_shifting")
+
+
+def _inverted_noise(settings: Settings) -> bool:
+    """Fresh noise on a flow that counts from data."""
+    return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling"))
+
+
 # --- the table --------------------------------------------------------------------------------
 # In the order of the registry, what concerns many classes last. Sentences say who does what.
 
@@ -120,6 +130,8 @@ _OPEN_GRID = (
     "DPMSolverSinglestepScheduler",
     "DEISMultistepScheduler",
 )
+
+_FLOW = ("FlowMatchEulerDiscreteScheduler",)
 
 QUIRKS: tuple[Quirk, ...] = (
     # --- DDIM ---
@@ -312,6 +324,59 @@ QUIRKS: tuple[Quirk, ...] = (
         "add_noise_to_input draws noise and multiplies it by 0.",
         "Noise that weighs nothing is not drawn.",
         "the generator stands elsewhere after each such step",
+    ),
+    # --- flow matching ---
+    Quirk(
+        "flow-shift-twice",
+        "The shift is applied twice",
+        _FLOW,
+        "shift other than 1 without dynamic shifting, and no custom sigmas",
+        "The grid runs between ends that are shifted already, and is shifted again.",
+        "The grid runs from 1 to 1/T and is shifted once.",
+        "the last sigma of 10 steps at shift 3 is 0.0089 instead of 0.0030",
+        _shifts_twice,
+    ),
+    Quirk(
+        "flow-custom-times",
+        "Custom times and their levels differ",
+        _FLOW[:1],
+        "set_timesteps(timesteps=...) without sigmas, under a shift",
+        "The model is told the times as given, while the levels made of them are shifted.",
+        "A time is T times its level.",
+        "at shift 3 the model is told 500 at the level 0.75",
+        None,
+    ),
+    Quirk(
+        "flow-inverted-noise",
+        "Signal and noise change places",
+        _FLOW[:1],
+        "invert_sigmas with scale_noise or stochastic_sampling",
+        "An inverted sigma, the share of data, is used as the share of noise.",
+        "An inverted sigma weighs the data.",
+        "a stochastic run ends on noise; scale_noise at the first time returns the clean sample",
+        _inverted_noise,
+    ),
+    Quirk(
+        "flow-token-sign",
+        "Minus the flow for tokens with a time of their own",
+        _FLOW[:1],
+        "step(per_token_timesteps=...)",
+        "The output is added where a step of the whole sample subtracts it: callers negate it.",
+        "The output is the flow, whoever has a time of its own.",
+        "a step away from the data for callers that do not negate it",
+        None,
+    ),
+    Quirk(
+        "flow-stretch-one",
+        "A single step cannot be stretched",
+        _FLOW[:1],
+        "shift_terminal with one step",
+        "The only level, 1, is stretched by 0 / 0.",
+        "A run of one step starts at 1.",
+        "NaN",
+        None,
+        "mathematics",
+        "Crashes and NaN are not reproduced.",
     ),
     # --- many classes ---
     Quirk(

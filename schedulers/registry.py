@@ -14,6 +14,7 @@ from .deis import DEISMultistepScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from .flow_match import FlowMatchEulerDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
@@ -36,6 +37,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMSolverSinglestepScheduler,
             DEISMultistepScheduler,
             KarrasVeScheduler,
+            FlowMatchEulerDiscreteScheduler,
         )
     }
 )

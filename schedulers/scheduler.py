@@ -732,11 +732,14 @@ class Scheduler(ConfigMixin):
         Raises:
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
-        backend = self._check_noising(original_samples, "original_samples", noise)
-        alpha, sigma = self._noise_levels(timesteps, original_samples)
+        return self._noised(original_samples, "original_samples", noise, timesteps)
+
+    def _noised(self, samples: Array, name: str, noise: Array, timesteps: Any) -> Array:
+        """``alpha x0 + sigma eps``, the samples called by their name in errors."""
+        backend = self._check_noising(samples, name, noise)
+        alpha, sigma = self._noise_levels(timesteps, samples)
         return (
-            backend.broadcast(alpha, original_samples) * original_samples
-            + backend.broadcast(sigma, original_samples) * noise
+            backend.broadcast(alpha, samples) * samples + backend.broadcast(sigma, samples) * noise
         )
 
     def _noise_levels(self, timesteps: Any, samples: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +129,22 @@ def beta_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
     return sigma_min + beta_quantiles(n) * (sigma_max - sigma_min)
 
 
+#: The sigma curves that more than one space knows, by the parameter that chooses them.
+CURVES = {
+    "use_karras_sigmas": karras_sigmas,
+    "use_exponential_sigmas": exponential_sigmas,
+    "use_beta_sigmas": beta_sigmas,
+}
+
+
+def shifted(sigmas: NDArray[Any], shift: float) -> NDArray[Any]:
+    """Flow sigmas moved towards noise (Esser et al. 2024, arXiv 2403.03206, eq. 23)."""
+    return np.asarray(shift * sigmas / (1.0 + (shift - 1.0) * sigmas))
+
+
 def flow_sigmas(n: int, train_steps: int, shift: float) -> Float64:
-    """N flow sigmas below 1, shifted towards noise (Esser et al. 2024, arXiv 2403.03206, eq. 23)."""
-    sigmas = 1.0 - np.linspace(1, 1 / train_steps, n + 1)
-    return np.asarray((shift * sigmas / (1.0 + (shift - 1.0) * sigmas))[:0:-1])
+    """N flow sigmas below 1, shifted towards noise."""
+    return shifted(1.0 - np.linspace(1, 1 / train_steps, n + 1), shift)[:0:-1]
 
 
 def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Float64:

@@ -263,11 +263,7 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
             )
         if curve == "use_lu_lambdas":
             return np.exp(np.linspace(self._log_rho_table[-1], self._log_rho_table[0], n))
-        if curve == "use_karras_sigmas":
-            return spacing.karras_sigmas(high, low, n)
-        if curve == "use_exponential_sigmas":
-            return spacing.exponential_sigmas(high, low, n)
-        return spacing.beta_sigmas(high, low, n)
+        return spacing.CURVES[curve](high, low, n)
 
     def _curve_ends(self) -> tuple[float | None, float | None]:
         """Ends of the curve that the config gives."""

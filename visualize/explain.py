@@ -439,7 +439,8 @@ def _warn_start(facts: Facts) -> Iterator[Chip]:
 
 def _squared(facts: Facts) -> bool:
     """Whether the levels are squared, the quirk of diffusers' Karras VE."""
-    return facts.settings.get("compat") == "diffusers" and facts.plan.scheduler.training is None
+    made = SCHEDULERS[facts.plan.spec.scheduler]
+    return facts.settings.get("compat") == "diffusers" and made.call_form == "karras_ve"
 
 
 def _warn_order(facts: Facts) -> Iterator[Chip]:

@@ -284,6 +284,75 @@ def test_a_flow_prediction_off_the_flow_is_read_with_rho(name: str) -> None:
     assert found == pytest.approx((here.alpha + here.sigma) / here.alpha)
 
 
+FLOW = "FlowMatchEulerDiscreteScheduler"
+
+
+@pytest.mark.quirk("flow-shift-twice", "diffusers", "paper")
+def test_a_flow_is_shifted_twice() -> None:
+    def last(compat: str) -> float:
+        return float(make(FLOW, 10, shift=3.0, compat=compat).sigmas[-2])
+
+    assert last("diffusers") == pytest.approx(0.0089, abs=1e-4)
+    assert last("paper") == pytest.approx(3 / 1002, rel=1e-6)
+
+
+@pytest.mark.quirk("flow-custom-times", "diffusers", "paper")
+def test_a_flow_at_given_times() -> None:
+    def level(compat: str) -> float:
+        scheduler = SCHEDULERS[FLOW](shift=3.0, compat=compat)
+        scheduler.set_timesteps(timesteps=[1000.0, 500.0])
+        assert scheduler.timesteps.tolist() == [1000.0, 500.0]
+        return float(scheduler.stages[1].here.sigma)
+
+    assert level("diffusers") == pytest.approx(0.75)
+    assert level("paper") == pytest.approx(0.5)
+
+
+@pytest.mark.quirk("flow-inverted-noise", "diffusers", "paper")
+def test_an_inverted_flow_with_noise() -> None:
+    def ends(compat: str) -> tuple[float, float]:
+        """How much noise is left at the end of a run, and added at its first time."""
+        scheduler = make(FLOW, invert_sigmas=True, stochastic_sampling=True, compat=compat)
+        x0, z = np.tanh(noise(1)), noise(2)
+        *_, last = walk(scheduler, lambda *_: x0, z, generator=np.random.default_rng(1))
+        noised = make(FLOW, invert_sigmas=True, compat=compat, tensor_format="np")
+        added = noised.scale_noise(x0, noised.timesteps[:1], z) - x0
+        return float((last.after - x0).std()), float(added.std())
+
+    left, added = ends("diffusers")
+    assert left > 0.5 and added == 0.0
+    left, added = ends("paper")
+    assert left < 1e-9 and added > 0.5
+
+
+@pytest.mark.quirk("flow-token-sign", "diffusers", "paper")
+def test_tokens_with_times_of_their_own() -> None:
+    x0, eps = np.tanh(noise(1, (2, 4, 3))), noise(2, (2, 4, 3))
+    sigma = np.array([[1.0, 0.5, 0.3, 0.0], [0.8, 0.8, 0.8, 0.8]])
+    x = (1 - sigma[..., None]) * x0 + sigma[..., None] * eps
+    for compat, sign in (("diffusers", -1.0), ("paper", 1.0)):
+        scheduler = make(FLOW, 6, compat=compat, tensor_format="np")
+        out = scheduler.step(
+            sign * (eps - x0), scheduler.timesteps[0], x, per_token_timesteps=1000 * sigma
+        )
+        assert np.abs(out.pred_original_sample - x0).max() < 1e-9
+        # on the straight path at the largest level below each token's own
+        levels = np.array([s.here.sigma for s in scheduler.stages] + [0.0])
+        below = [max((v for v in levels if v < own - 1e-6), default=0.0) for own in sigma.flat]
+        target = np.reshape(below, (2, 4, 1))
+        assert np.abs(out.prev_sample - (1 - target) * x0 - target * eps).max() < 1e-9
+
+
+@pytest.mark.quirk("flow-stretch-one", "paper")
+def test_a_single_step_is_not_stretched() -> None:
+    for compat in ("diffusers", "paper"):
+        scheduler = make(FLOW, 1, shift_terminal=0.1, compat=compat)
+        assert scheduler.stages[0].here.sigma == 1.0
+        assert make(FLOW, 5, shift_terminal=0.1, compat=compat).stages[-1].here.sigma == (
+            pytest.approx(0.1)
+        )
+
+
 # --- the table and its tests ------------------------------------------------------------------
 
 

@@ -139,7 +139,7 @@ def take_step(
     found = {"model input": scaled, "prev_sample": result.prev_sample}
     if "pred_original_sample" in result.keys():  # noqa: SIM118  (theirs is an OrderedDict subclass)
         found["pred_original_sample"] = result.pred_original_sample
-    elif "++" in scheduler.config.algorithm_type:
+    elif "++" in str(scheduler.config.get("algorithm_type")):
         found["pred_original_sample"] = scheduler.model_outputs[-1]  # kept, though not returned
     return found
 

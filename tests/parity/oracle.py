@@ -29,6 +29,7 @@ DIFFUSERS = {
     "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
     "DEISMultistepScheduler": "scheduling_deis_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
+    "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
 }
 
 
@@ -44,7 +45,18 @@ def diffusers_scheduler(name: str, **config: object) -> SchedulerLike:
     """An object of diffusers' class, made without its deprecation warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return diffusers_class(name)(**config)
+        return completed(diffusers_class(name)(**config))
+
+
+def completed(scheduler: SchedulerLike) -> SchedulerLike:
+    """A flow scheduler of theirs with the calls that it has under other names or not at all."""
+    if hasattr(scheduler, "scale_noise"):
+        scheduler.init_noise_sigma = 1.0
+        scheduler.scale_model_input = lambda sample, timestep: sample
+        scheduler.add_noise = lambda samples, noise, times: scheduler.scale_noise(
+            samples, times, noise
+        )
+    return scheduler
 
 
 def append_dims(x: torch.Tensor, target: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ EVERY = range(1, 201)
 DENSE = [*range(1, 27), 30, 37, 50, 64, 99, 100, 125, 150, 199, 200]
 SPACINGS = ("linspace", "leading", "trailing")
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
-GRIDDED = [name for name in DIFFUSERS if name != "KarrasVeScheduler"]
+GRIDDED = [name for name in DIFFUSERS if accepts(diffusers_class(name), "beta_schedule")]
 SIGMA_OPTIONS = [
     (name, option)
     for name in GRIDDED

@@ -32,6 +32,8 @@ NUMBERS: dict[str, tuple[object, ...]] = {
     "lambda_min_clipped": (-float("inf"), -5.1),
     "sigma_min": (None, 0.03),
     "sigma_max": (None, 10.0),
+    "shift": (1.0, 3.0, 0.5),
+    "shift_terminal": (None, 0.1),
 }
 #: What only ours refuses: settings that contradict each other, and levels without an answer.
 STRICTER = (
