@@ -36,6 +36,8 @@ from sampling import schedule as plan_of
 from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from schedulers.params import Parameter
+from schedulers.quirks import Quirk
+from visualize.about import about, active_quirks, own_quirks, spellings
 from visualize.encode import b64, numbers
 from visualize.explain import chips, columns, equations
 from visualize.films import film as film_of
@@ -103,7 +105,12 @@ class Explorer:
             "default": RunSpec.default().to_dict(),
             "schedulers": [_scheduler_entry(name) for name in SCHEDULERS],
             "names": [
-                {"name": name, "scheduler": scheduler, "config": _json(config)}
+                {
+                    "name": name,
+                    "scheduler": scheduler,
+                    "config": _json(config),
+                    "also": list(spellings(name)),
+                }
                 for name, (scheduler, config) in NAMES.items()
             ],
             "models": [_model_entry(info) for info in MODELS.values()],
@@ -185,6 +192,7 @@ class Explorer:
             "columns": columns(plan),
             "training": _training(plan),
             "inert": _inert(spec),
+            "quirks": active_quirks(spec.scheduler, dict(spec.config) | {"steps": spec.steps}),
             "chips": [chip.to_dict() for chip in chips(plan, info.kind, self._extent(spec))],
             "equations": equations(plan),
             "contributions": {
@@ -396,21 +404,42 @@ def _config_of(config: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _scheduler_entry(name: str) -> dict[str, Any]:
     made = SCHEDULERS[name]
-    reference = made.reference
+    reference, told = made.reference, about(name)
     return {
         "id": name,
         "title": made.title,
         "family": made.family,
+        "good_for": made.good_for,
+        "about": {
+            "sentence": told.sentence,
+            "blocks": [asdict(block) for block in told.blocks],
+            "sources": told.sources,
+        },
+        "quirks": [_quirk_entry(quirk) for quirk in own_quirks(name)],
         "reference": {
             "title": reference.title,
             "authors": reference.authors,
             "year": reference.year,
             "url": reference.url or None,
             "note": reference.note,
+            "bibtex": reference.bibtex,
         },
         "parameters": [
             _parameter_entry(entry) for entry in made.parameters() if entry.name not in NOT_OURS
         ],
+    }
+
+
+def _quirk_entry(quirk: Quirk) -> dict[str, Any]:
+    return {
+        "slug": quirk.slug,
+        "title": quirk.title,
+        "where": quirk.where,
+        "upstream": quirk.upstream,
+        "mathematics": quirk.mathematics,
+        "shows": quirk.shows,
+        "ours": quirk.ours,
+        "why": quirk.why,
     }
 
 

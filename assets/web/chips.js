@@ -1,5 +1,6 @@
 // A row of short truths about this run. A warning opens its reason and its fix.
 
+import { quirkPanel } from "./about.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
 
@@ -17,8 +18,10 @@ function written(key, value) {
 
 export class Chips {
   // apply(changes, event) puts a warning's remedy into the settings.
-  constructor(apply) {
+  // setting(key) tells a present value.
+  constructor(apply, setting) {
     this.apply = apply;
+    this.setting = setting;
     this.list = h("ul", { class: "ss-chips", "aria-label": "About this run" });
     this.panel = h("div", { class: "ss-why", id: "ss-why", hidden: true });
     this.element = h("div", { class: "ss-chiprow" }, this.list, this.panel);
@@ -91,6 +94,10 @@ export class Chips {
   }
 
   #reasons(chip) {
+    if (chip.quirks) {
+      return quirkPanel(chip.quirks, this.setting("compat"),
+        (compat, event) => this.apply({ "config.compat": compat }, event));
+    }
     return [
       h("p", { class: "ss-why-what" }, h("b", {}, chip.text)),
       ...(chip.why ? [h("p", {}, chip.why)] : []),

@@ -19,6 +19,7 @@ const PATHS = {
   close: '<path d="m3.5 3.5 9 9M12.5 3.5l-9 9"/>',
   chevron: '<path d="m4 6 4 4 4-4"/>',
   warn: '<path d="M8 2.2 14.6 13.6H1.4zM8 6.4v3.4M8 11.7v.1"/>',
+  search: '<circle cx="7" cy="7" r="4.4"/><path d="m10.3 10.3 3.5 3.5"/>',
   zoomout: '<circle cx="7" cy="7" r="4.4"/><path d="m10.3 10.3 3.5 3.5M5 7h4"/>',
 };
 

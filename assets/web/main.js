@@ -4,6 +4,7 @@
 //                 -> schedule request (latest wins) -> chart, chips, words   (curve painted)
 //                 -> film request (latest wins)     -> strips, frames        (film painted)
 
+import { quirkChip } from "./about.js";
 import { Chips } from "./chips.js";
 import { isDark } from "./colour.js";
 import { Detail } from "./detail.js";
@@ -71,7 +72,8 @@ class Explore {
       speed: (value) => { this.player.speed = value; },
       pick: (k) => this.pick(k),
     });
-    this.chips = new Chips((changes, event) => this.sidebar.apply(changes, event));
+    this.chips = new Chips((changes, event) => this.sidebar.apply(changes, event),
+      (name) => this.sidebar.setting(name));
     this.schedules = new Latest((spec) => host.server.schedule(spec),
       (answer, meta) => this.gotSchedule(answer, meta), () => this.lost());
     this.films = new Latest((spec) => host.server.film(this.#placed(spec)),
@@ -289,7 +291,8 @@ class Explore {
     this.detail.setSchedule(answer);
     this.sidebar.showInert(answer.inert);
     this.sidebar.showCalls(answer.steps, answer.nfe);
-    this.chips.set(answer.chips);
+    this.chips.set([...answer.chips,
+      ...quirkChip(this.sidebar.scheduler(answer.spec.scheduler), answer.quirks)]);
     this.#head();
     this.#painted("curve", meta);
     if (this.running) {
@@ -629,6 +632,7 @@ class Explore {
 
   #keys() {
     document.addEventListener("keydown", (event) => {
+      if (document.querySelector("dialog[open]")) return;
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
       const { target } = event;
       const tag = target.tagName;

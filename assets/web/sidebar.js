@@ -1,9 +1,11 @@
 // The settings: scheduler, model, and every parameter of the class as a control, in groups.
 
+import { AboutDialog } from "./about.js";
 import { Control } from "./controls.js";
 import { h, setText, uid } from "./dom.js";
 import { plural } from "./format.js";
 import { icon } from "./icons.js";
+import { SchedulerPicker } from "./picker.js";
 
 const GROUPS = ["scheduler", "model", "solver", "noise schedule", "spacing", "stochasticity", "prediction"];
 const GROUP_TITLES = {
@@ -102,20 +104,14 @@ export class Sidebar {
 
   #pickers() {
     const { schema } = this;
-    const names = h("optgroup", { label: "Names people know" },
-      schema.names.map((entry) => h("option", { value: `name:${entry.name}` }, entry.name)));
-    const classes = h("optgroup", { label: "Classes" },
-      schema.schedulers.map((entry) => h("option", { value: `class:${entry.id}` }, entry.id)));
-    const id = uid("ss-scheduler");
-    this.picker = h("select", {
-      id, "data-control": "scheduler", onchange: (e) => this.#pickScheduler(e),
-    }, names, classes);
+    this.picker = new SchedulerPicker(schema, (value, event) => this.#pickScheduler(value, event));
+    this.about = new AboutDialog();
+    this.goodFor = h("p", { class: "ss-note" });
     this.className = h("p", { class: "ss-note ss-class" });
     this.schedulerError = h("p", { class: "ss-error", role: "alert", hidden: true });
     this.groups.scheduler.body.append(h("div", { class: "ss-control" },
-      h("label", { for: id, class: "ss-hidden" }, "Scheduler"),
-      h("div", { class: "ss-select ss-large" }, this.picker, icon("chevron")),
-      this.className, this.schedulerError));
+      this.picker.button, this.goodFor, this.className, this.schedulerError,
+      this.picker.dialog, this.about.dialog));
 
     this.steps = this.#add({
       key: "steps", label: "steps", kind: "int", default: schema.default.steps, low: 1, high: 1000,
@@ -221,6 +217,7 @@ export class Sidebar {
       section.hidden = body.children.length === 0 && hidden === 0;
     }
     const { reference } = entry;
+    setText(this.goodFor, entry.good_for);
     this.className.replaceChildren(h("code", {}, entry.id));
     if (reference?.title) {
       const credit = `${reference.authors}, ${reference.year}`;
@@ -228,6 +225,10 @@ export class Sidebar {
         ? h("a", { href: reference.url, target: "_blank", rel: "noreferrer", title: reference.title }, credit)
         : h("span", { title: reference.title }, credit));
     }
+    this.className.append(" · ", h("button", {
+      type: "button", class: "ss-linkish", "data-action": "about",
+      "aria-haspopup": "dialog", onclick: () => this.about.open(entry, this.schema.names),
+    }, "About"));
     this.filled = entry.id;
   }
 
@@ -276,8 +277,8 @@ export class Sidebar {
     this.#emit(spec, event);
   }
 
-  #pickScheduler(event) {
-    const [kind, ...rest] = this.picker.value.split(":");
+  #pickScheduler(value, event) {
+    const [kind, ...rest] = value.split(":");
     const name = rest.join(":");
     const named = kind === "name" ? this.schema.names.find((entry) => entry.name === name) : null;
     const id = named ? named.scheduler : name;
@@ -321,12 +322,21 @@ export class Sidebar {
     this.#emit(copy(this.schema.default), event);
   }
 
+  // The present value of a parameter of the class.
+  setting(name) {
+    const described = this.scheduler().parameters.find((p) => p.name === name);
+    return this.spec.config[name] ?? described?.default ?? null;
+  }
+
   // A remedy: several settings at once, by the names that errors use ("config.eta", "steps").
   apply(changes, event) {
     const spec = copy(this.spec);
     for (const [key, value] of Object.entries(changes)) {
       const dot = key.indexOf(".");
-      if (dot > 0) spec[key.slice(0, dot)][key.slice(dot + 1)] = value;
+      const about = this.controls.get(key)?.about;
+      if (dot > 0 && JSON.stringify(about?.default) === JSON.stringify(value)) {
+        delete spec[key.slice(0, dot)][key.slice(dot + 1)];
+      } else if (dot > 0) spec[key.slice(0, dot)][key.slice(dot + 1)] = value;
       else spec[key] = value;
       this.controls.get(key)?.forget();
     }
@@ -363,7 +373,10 @@ export class Sidebar {
     }
     if (this.filledModel !== this.model().id) this.#fillModel();
     const named = this.nameOf(spec);
-    this.picker.value = named ? `name:${named.name}` : `class:${spec.scheduler}`;
+    const entry = this.scheduler();
+    const known = named && this.picker.has(`name:${named.name}`);
+    this.picker.show(known ? `name:${named.name}` : `class:${entry.id}`,
+      named ? named.name : entry.title, entry.id);
     this.modelPicker.value = spec.model;
     this.classPicker.value = spec.cond;
     for (const [key, control] of this.controls) {

@@ -1,0 +1,103 @@
+"""The choice among all schedulers, what is said about each, and its quirks."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page, expect
+
+from schedulers import SCHEDULERS
+from tests.page.browsing import visit
+from tests.page.test_explore import spec
+
+PICK = '[data-control="scheduler"]'
+
+
+def search(page: Page) -> Locator:
+    """Open the list by keyboard; its search field."""
+    page.focus(PICK)
+    page.keyboard.press("ArrowDown")
+    field = page.get_by_role("combobox", name="Search a scheduler")
+    expect(field).to_be_focused()
+    return field
+
+
+def test_every_class_is_offered_once_in_a_family(page: Page, address: str) -> None:
+    visit(page, address)
+    before, field = spec(page), search(page)
+    found = page.locator(".ss-member").evaluate_all("all => all.map(e => e.dataset.value)")
+    assert sorted(found) == sorted(f"class:{name}" for name in SCHEDULERS)
+    families = page.locator(".ss-chooser h3").all_inner_texts()
+    assert len(set(families)) == len(families) < len(SCHEDULERS)
+    lines = page.locator(".ss-member .ss-note").all_inner_texts()
+    assert len(lines) == len(SCHEDULERS), "each says what it is good for"
+
+    chosen = field.get_attribute("aria-activedescendant")
+    page.keyboard.press("ArrowUp")
+    assert field.get_attribute("aria-activedescendant") != chosen
+    page.keyboard.type("no such thing")
+    expect(page.get_by_role("status").filter(has_text="no such thing")).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(".ss-chooser")).to_be_hidden()
+    assert spec(page) == before
+
+
+def test_the_keyboard_finds_a_scheduler_by_any_name(page: Page, address: str) -> None:
+    visit(page, address)
+    for typed, scheduler, config in (
+        ("k_euler_a", "EulerAncestralDiscreteScheduler", {}),
+        ("dpm++ 2m karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+        ("HeunDiscrete", "HeunDiscreteScheduler", {}),
+        ("dpmpp_2m_sde", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    ):
+        search(page)
+        page.keyboard.type(typed)
+        page.keyboard.press("Enter")
+        expect(page.locator(".ss-chooser")).to_be_hidden()
+        expect(page.locator(PICK)).to_be_focused()
+        assert spec(page)["scheduler"] == scheduler, typed
+        assert config.items() <= spec(page)["config"].items(), typed
+
+
+def test_on_a_phone_the_list_takes_the_window(phone: Page, address: str) -> None:
+    visit(phone, address)
+    phone.locator("[data-action=fold]").tap()
+    phone.locator(PICK).tap()
+    box = phone.locator(".ss-chooser").bounding_box()
+    assert box is not None
+    assert (box["x"], box["width"]) == (0, 390)
+    phone.locator('[data-value="class:DDIMScheduler"]').tap()
+    assert spec(phone)["scheduler"] == "DDIMScheduler"
+    phone.locator("[data-action=about]").tap()
+    wide = "() => document.documentElement.scrollWidth"
+    assert phone.evaluate(wide) == 390
+    expect(phone.locator(".ss-about")).to_contain_text("Song, Meng, Ermon")
+
+
+def test_about_says_equation_paper_and_quirks(page: Page, address: str) -> None:
+    visit(page, address)
+    page.click("[data-action=about]")
+    about = page.get_by_role("dialog", name="DPM-Solver multistep")
+    expect(about.locator(".ss-math")).to_contain_text("x_prev =")
+    expect(about.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2211.01095")
+    expect(about.locator("[data-quirk=dpm-third-order]")).to_contain_text("factor 2")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".ss-position")).to_have_text("15 / 20")
+    page.keyboard.press("Escape")
+    expect(about).to_be_hidden()
+
+
+def test_quirks_are_counted_told_and_switched_off(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=DDIMScheduler&steps=61&c.timestep_spacing=trailing")
+    chip = page.locator('[data-chip="quirks"]')
+    expect(chip).to_have_text("2 of 2 quirks active")
+    chip.click()
+    panel = page.locator(".ss-why")
+    expect(panel.locator("[data-quirk=ddim-stride]")).to_be_visible()
+    expect(panel.locator("[data-quirk=trailing-extra]")).to_contain_text("t = -1")
+    panel.locator("[data-action=compat]").click()
+    expect(chip).to_have_text("0 of 2 quirks active")
+    assert spec(page)["config"]["compat"] == "paper"
+    expect(page.locator(".ss-chips")).to_contain_text("61 model calls")
+    panel.locator("[data-action=compat]").click()
+    expect(chip).to_have_text("2 of 2 quirks active")
+    assert "compat" not in spec(page)["config"]

@@ -1,0 +1,61 @@
+"""What the page and the documentation say about a class comes out of the class itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from schedulers import NAMES, SCHEDULERS
+from visualize.about import about, active_quirks, own_quirks, spellings
+from visualize.explore import Explorer
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_class_tells_what_it_is(name: str) -> None:
+    told = about(name)
+    assert told.sentence.endswith(".") and len(told.sentence) < 140
+    assert told.sources.endswith("."), "the docstring ends with its references"
+    assert told.blocks, "a sentence alone explains nothing"
+    assert all(block.text.strip() for block in told.blocks)
+    good_for = SCHEDULERS[name].good_for
+    assert good_for.endswith(".") and len(good_for) < 90, "one line"
+    assert SCHEDULERS[name].family
+
+
+def test_equations_keep_their_lines() -> None:
+    (block,) = (block for block in about("HeunDiscreteScheduler").blocks if block.kind == "math")
+    first, second = block.text.splitlines()
+    assert first.startswith("first call:") and second.startswith("second call:")
+    assert about("EulerDiscreteScheduler").names == ("Euler", "Euler Karras")
+
+
+@pytest.mark.parametrize(
+    ("label", "spelt"),
+    [
+        ("Euler a", {"euler_ancestral", "k_euler_a"}),
+        ("DPM++ 2M", {"dpmpp_2m", "k_dpmpp_2m"}),
+        ("DPM2 a", {"dpm_2_ancestral", "k_dpm_2_a"}),
+        ("DPM++ 2M SDE Karras", {"dpmpp_2m_sde_karras"}),
+    ],
+)
+def test_names_in_the_spelling_of_programs(label: str, spelt: set[str]) -> None:
+    assert spelt <= set(spellings(label))
+
+
+def test_no_two_names_share_a_spelling() -> None:
+    owners: dict[str, str] = {}
+    for label in NAMES:
+        for spelling in spellings(label):
+            assert owners.setdefault(spelling, label) == label
+
+
+def test_the_page_knows_which_quirks_a_run_meets() -> None:
+    explorer = Explorer(device="cpu")
+    question = {
+        "scheduler": "DDIMScheduler", "steps": 61, "config": {"timestep_spacing": "trailing"},
+    }  # fmt: skip
+    assert explorer.schedule(question)["quirks"] == ["ddim-stride", "trailing-extra"]
+    entries = {entry["id"]: entry for entry in explorer.schema()["schedulers"]}
+    for name, entry in entries.items():
+        slugs = [quirk["slug"] for quirk in entry["quirks"]]
+        assert slugs == [quirk.slug for quirk in own_quirks(name)]
+        assert set(active_quirks(name, {"steps": 20})) <= set(slugs)
