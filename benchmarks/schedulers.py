@@ -51,6 +51,7 @@ class Row:
     config: Mapping[str, object] = field(default_factory=dict)
     step: Mapping[str, object] = field(default_factory=dict)
     sampler: str = ""  # of k-diffusion
+    generator: bool = False  # ours draws from a generator, where theirs asks a tree of seeds
 
 
 ROWS = (
@@ -62,6 +63,7 @@ ROWS = (
     Row("Heun", "HeunDiscreteScheduler", 2.5, sampler="sample_heun"),
     Row("DPM2", "KDPM2DiscreteScheduler", 2, sampler="sample_dpm_2"),
     Row("DPM2 a", "KDPM2AncestralDiscreteScheduler", 3, sampler="sample_dpm_2_ancestral"),
+    Row("DPM++ SDE", "DPMSolverSDEScheduler", 5, sampler="sample_dpmpp_sde", generator=True),
     Row("DPM++ 2M", "DPMSolverMultistepScheduler", 4, sampler="sample_dpmpp_2m"),
     Row(
         "DPM++ 2M SDE",
@@ -112,6 +114,12 @@ def fresh(row: Row, theirs: bool, device: str) -> SchedulerLike:
     return scheduler
 
 
+def step_arguments(scheduler: SchedulerLike, row: Row, x: torch.Tensor) -> dict[str, object]:
+    """Arguments of `step`; a generator on the sample's device where the row wants one."""
+    wanted = row.generator and isinstance(scheduler, SCHEDULERS[row.scheduler])
+    return dict(row.step) | ({"generator": torch.Generator(x.device)} if wanted else {})
+
+
 def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:
     """A whole run with a model that costs nothing; a second call begins again."""
     if row.scheduler == "KarrasVeScheduler":
@@ -134,6 +142,7 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
 
     times = list(scheduler.timesteps)
     indexed = hasattr(scheduler, "set_begin_index")
+    step = step_arguments(scheduler, row, x)
 
     def run() -> object:
         sample = x
@@ -142,7 +151,7 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
             scheduler._step_index = None
         for t in times:
             scheduler.scale_model_input(sample, t)
-            sample = scheduler.step(output, t, sample, **row.step).prev_sample
+            sample = scheduler.step(output, t, sample, **step).prev_sample
         return sample
 
     return run
@@ -154,6 +163,10 @@ def k_loop(row: Row, scheduler: SchedulerLike, x: torch.Tensor, output: torch.Te
     sigmas = torch.cat([table[:1], table[1::2]])[: STEPS + 1] if scheduler.order == 2 else table
     sampler = getattr(k_diffusion(), row.sampler)
     extra: dict[str, object] = {}
+    if row.sampler == "sample_dpmpp_sde":
+        extra["noise_sampler"] = k_diffusion().BrownianTreeNoiseSampler(
+            x, *(float(s) for s in (sigmas[sigmas > 0].min(), sigmas.max()))
+        )
     if row.sampler in ("sample_euler_ancestral", "sample_dpm_2_ancestral", "sample_dpmpp_2m_sde"):
         extra["noise_sampler"] = lambda *_: torch.randn_like(x)
     return lambda: sampler(lambda x, _: output, x, sigmas, disable=True, **extra)
@@ -167,15 +180,16 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
             scheduler.step(output, 2.0, 1.0, x)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
+    step = step_arguments(scheduler, row, x)
     calls = 0
     for index, t in enumerate(scheduler.timesteps):
         scheduler.scale_model_input(x, t)
         if 6 <= index < 16:  # past the start, before the end; an even number for two-call solvers
             calls += 1
             with seen:
-                x = scheduler.step(output, t, x, **row.step).prev_sample
+                x = scheduler.step(output, t, x, **step).prev_sample
         else:
-            x = scheduler.step(output, t, x, **row.step).prev_sample
+            x = scheduler.step(output, t, x, **step).prev_sample
     return seen.ops / calls, seen.full / calls, seen.syncs / calls
 
 

@@ -17,6 +17,7 @@ _HOMES = {
     "ddpm": ["DDPMScheduler"],
     "deis": ["DEISMultistepScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
+    "dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
     "flow_match": ["FlowMatchEulerDiscreteScheduler"],
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .ddpm import DDPMScheduler as DDPMScheduler
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+    from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
     from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler

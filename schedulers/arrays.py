@@ -88,6 +88,27 @@ class NumpyBackend:
             like.shape, generator, lambda shape, g: _numpy_noise(shape, dtype, g), np.concatenate
         )
 
+    def seeded(self, seed: int, like: Array) -> Generator:
+        """A generator of its own for a seed."""
+        del like
+        return np.random.default_rng(seed)
+
+    def some_seed(self) -> int:
+        """A seed out of the global random state."""
+        return int(np.random.randint(2**63 - 1, dtype=np.int64))
+
+    def root32(self, x: np.ndarray) -> np.ndarray:
+        """The library's own float32 square root, which torch rounds as the machine likes."""
+        return np.sqrt(x)
+
+    def log32(self, x: float) -> float:
+        """The library's own float32 logarithm."""
+        return float(np.log(np.float32(x)))
+
+    def exp32(self, x: float) -> float:
+        """The library's own float32 exponential."""
+        return float(np.exp(np.float32(x)))
+
     def broadcast(self, values: Array, like: Array) -> Array:
         column = np.atleast_1d(np.asarray(values)).astype(like.dtype)
         return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
@@ -178,6 +199,23 @@ class TorchBackend:
             # From pinned memory the copy does not wait for the device.
             return noise.pin_memory().to(like.device, non_blocking=True)
         return noise.to(like.device)
+
+    def seeded(self, seed: int, like: Array) -> Generator:
+        # The meta device, which holds no values, has no generators either.
+        device = "cpu" if like.is_meta else like.device
+        return self.torch.Generator(device).manual_seed(seed)
+
+    def some_seed(self) -> int:
+        return int(self.torch.randint(0, 2**63 - 1, []).item())
+
+    def root32(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray((self.tensor(x) ** 0.5).numpy())
+
+    def log32(self, x: float) -> float:
+        return float(self.torch.tensor(x, dtype=self.float32).log())
+
+    def exp32(self, x: float) -> float:
+        return float(self.torch.tensor(x, dtype=self.float32).exp())
 
     def broadcast(self, values: Array, like: Array) -> Array:
         column = self.torch.as_tensor(values).to(device=like.device, dtype=like.dtype)

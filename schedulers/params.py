@@ -499,7 +499,18 @@ SNoise = Annotated[
     float,
     Range(0.0, 1e3),
     Slider(0.9, 1.1, 0.001),
-    About("Factor on churned noise; slightly above 1 counters lost detail.", "stochasticity"),
+    About("Factor on the added noise; slightly above 1 counters lost detail.", "stochasticity"),
+]
+NoiseSamplerSeed = Annotated[
+    int | None,
+    Range(0, 2**63 - 1),
+    Slider(0, 1000, 1),
+    About(
+        "Seed of the Brownian path that all noise of a run is taken from, whatever the generator; "
+        "without it the generator draws the path.",
+        "stochasticity",
+        True,
+    ),
 ]
 SChurn = Annotated[
     float,

@@ -131,6 +131,12 @@ _OPEN_GRID = (
     "DEISMultistepScheduler",
 )
 
+_MIDPOINTS = (
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
+)
+
 _FLOW = ("FlowMatchEulerDiscreteScheduler",)
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -183,7 +189,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "dpm2-midpoint-noise",
         "Noise for a midpoint goes one level too far",
-        ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        _MIDPOINTS,
         "add_noise at the time of a midpoint",
         "Noise of the level after the midpoint is added.",
         "Noise of the midpoint is added.",
@@ -193,7 +199,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "dpm2-midpoint-start",
         "A run cannot start at a midpoint",
-        ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        _MIDPOINTS,
         "a run started at a midpoint (image-to-image)",
         "The midpoint is taken for the level after it.",
         "The run goes on from the midpoint with an ordinary step.",
@@ -210,6 +216,19 @@ QUIRKS: tuple[Quirk, ...] = (
         "sigma_down is a float32 difference, which cancels in long steps, down to NaN.",
         "sigma_down is sigma_next^2 / sigma.",
         "midpoint times off by up to 2.5; NaN for 2 steps over 4000 training steps, never here",
+    ),
+    # --- DPM++ SDE ---
+    Quirk(
+        "dpm-sde-copy",
+        "A scheduler that cannot be copied",
+        ("DPMSolverSDEScheduler",),
+        "copy.deepcopy or pickle in the middle of a run",
+        "The tree of noise loses its place: the copy's next step crashes, and pickle at once.",
+        "The copy goes on with the same noise.",
+        "a KeyError in the next step of the copy",
+        None,
+        "mathematics",
+        "Crashes are not reproduced.",
     ),
     # --- DPM-Solver ---
     Quirk(

@@ -12,6 +12,7 @@ from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
+from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .flow_match import FlowMatchEulerDiscreteScheduler
@@ -35,6 +36,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             KDPM2AncestralDiscreteScheduler,
             DPMSolverMultistepScheduler,
             DPMSolverSinglestepScheduler,
+            DPMSolverSDEScheduler,
             DEISMultistepScheduler,
             KarrasVeScheduler,
             FlowMatchEulerDiscreteScheduler,

@@ -275,7 +275,7 @@ class SigmaScheduler(LevelScheduler):
 
     #: dtype of ``timesteps`` before ``set_timesteps``.
     _fresh_dtype: ClassVar[Any] = np.float32
-    #: dtype in which spaced times look their sigmas up.
+    #: dtype in which a grid is made, before times and sigmas are rounded to what is shown.
     _spacing_dtype: ClassVar[Any] = np.float32
 
     @property
@@ -350,7 +350,7 @@ class SigmaScheduler(LevelScheduler):
         if curved is not None:
             levels, times = curved, spacing.times_of(curved, self._log_rho_table)
         final = self._rho_table[0] if self._setting("final_sigmas_type") == "sigma_min" else 0.0
-        return times, np.append(levels, final).astype(np.float32)
+        return times, np.append(levels, final).astype(self._spacing_dtype)
 
     def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
         """Sigmas at fractional times: linear in sigma between training steps."""
@@ -502,9 +502,11 @@ class MidpointScheduler(TwoCallScheduler):
         n: int | None,
         device: Any,
     ) -> None:
+        exact, levels = levels, levels.astype(np.float32)
         here = levels[:-1].astype(np.float64)
         middles = np.sqrt(here * self._aims(levels))[:-1]
-        inner = spacing.times_of(middles, self._log_rho_table).astype(times.dtype)
+        between = np.sqrt(exact[:-2] * exact[1:-1]) if exact.dtype == np.float64 else middles
+        inner = spacing.times_of(between, self._log_rho_table).astype(times.dtype)
         doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
         doubled[::2], doubled[1::2] = times, inner
         visited[:-1:2], visited[1:-1:2] = here, middles

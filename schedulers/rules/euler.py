@@ -54,6 +54,27 @@ def ancestral_row(here: Level, target: Level) -> Weights:
     return Weights(x=(1.0,), eps=(down - here.sigma,), noise=up)
 
 
+def ancestral_exponential_row(
+    here: Level, target: Level, lag: int = 0, eta: float = 1.0, s_noise: float = 1.0
+) -> Weights:
+    """Solve exactly down to ``sigma_down`` with x0 held, then noise up to the target (alpha = 1).
+
+    ``(down / sigma) x + (1 - down / sigma) x0 + up s_noise z``, first-order DPM-Solver++ down.
+
+    Args:
+        here: Where the step starts.
+        target: Where it leads.
+        lag: How many calls ago it started; the data prediction is the present one.
+        eta: Share of the noise, 0 for none.
+        s_noise: Factor on the noise.
+
+    References: k-diffusion sample_dpmpp_sde; Lu et al. 2022, arXiv 2211.01095, eq. 9.
+    """
+    down, up = ancestral_split(here.sigma, target.sigma, eta)
+    keep = down / here.sigma
+    return Weights(x=(*[0.0] * lag, keep), x0=(1.0 - keep,), noise=up * s_noise)
+
+
 def heun_correction_row(start: Level, end: Level) -> Weights:
     """Trapezoid from ``start`` with both slopes (Karras et al. 2022, algorithm 1, line 8)."""
     dt = end.sigma - start.sigma

@@ -249,9 +249,8 @@ def test_formats_and_modes(name: str) -> None:
 
 @pytest.mark.parametrize("name", STEPPED)
 def test_generators(name: str) -> None:
-    scheduler = make(
-        name, **({"algorithm_type": "sde-dpmsolver++"} if "DPMSolver" in name else {})
-    )
+    sde = {p.name: c for p in SCHEDULERS[name].parameters() for c in p.choices if c[:4] == "sde-"}
+    scheduler = make(name, **sde)
     if not scheduler.row(0).noise:
         return
     x = torch_noise()

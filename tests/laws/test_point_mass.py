@@ -11,7 +11,17 @@ import pytest
 from schedulers import SCHEDULERS
 from schedulers.levels import Level
 from schedulers.weights import Weights, contributions
-from tests.laws.driver import NAMES, SHAPE, make, noise, possible, settings_of, split, walk
+from tests.laws.driver import (
+    NAMES,
+    SHAPE,
+    SchedulerLike,
+    make,
+    noise,
+    possible,
+    settings_of,
+    split,
+    walk,
+)
 
 EXACT = 1e-9
 ROWS = 1e-10  # float64, with one cancellation: 1 - alphas_cumprod is 1e-4 at the clean end
@@ -124,6 +134,19 @@ def test_variance_of_karras_ve_churn() -> None:
             assert added**2 + sigma**2 == pytest.approx(float(sigma_hat) ** 2, rel=1e-6)
 
 
+def keep_draws(scheduler: SchedulerLike) -> dict[int, np.ndarray]:
+    """The unit noise of each call of a run to come: what is drawn may be part of a longer path."""
+    drawn: dict[int, np.ndarray] = {}
+    draw = scheduler._draw
+
+    def kept(backend: object, i: int, *rest: object) -> np.ndarray:
+        drawn[i] = draw(backend, i, *rest)
+        return drawn[i]
+
+    scheduler._draw = kept
+    return drawn
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_contributions_reproduce_the_run(name: str) -> None:
     """The final sample is the weighted sum of x_T, every data prediction and every draw."""
@@ -139,6 +162,7 @@ def test_contributions_reproduce_the_run(name: str) -> None:
         predictions = [noise(10 + i) for i in range(calls)]
         draws = [np.random.default_rng(3)]
         top = noise(4) * scheduler.stages[0].here.scale
+        drawn = keep_draws(scheduler)
         *_, last = walk(scheduler, lambda i, _, p=predictions: p[i], top, generator=draws[0])
         parts = contributions([scheduler.row(i) for i in range(calls)], scheduler.stages)
         source = np.random.default_rng(3)
@@ -146,6 +170,7 @@ def test_contributions_reproduce_the_run(name: str) -> None:
         for i in range(calls):
             total = total + parts.calls[i] * predictions[i]
             if scheduler.row(i).noise:
-                total = total + parts.noise[i] * source.standard_normal(SHAPE)
+                fresh = drawn[i] if i in drawn else source.standard_normal(SHAPE)
+                total = total + parts.noise[i] * fresh
         worst = float(np.abs(last.after - total).max())
         assert worst <= 1e-9 * max(1.0, float(np.abs(top).max())), settings

@@ -5,8 +5,11 @@ test is marked with the quirk of `schedulers/quirks.py` that it shows and the si
 upstream does is held by the parity tests where it is no crash.
 """
 
+import copy
 import math
+import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,11 @@ from tests.laws.test_order import exponential, slope
 
 MARK = re.compile(r'mark\.quirk\(\s*"([\w-]+)"((?:,\s*"\w+")+),?\s*\)')
 
+MIDPOINTS = (
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
+)
 THIRD = exponential(solver_order=3, lower_order_final=False)
 COUNTS = (40, 57, 80, 113, 160)
 
@@ -185,7 +193,7 @@ def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
 
 
 @pytest.mark.quirk("dpm2-midpoint-noise", "diffusers", "paper")
-@pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
+@pytest.mark.parametrize("name", MIDPOINTS)
 def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
     def noised(compat: str) -> float:
         scheduler = make(name, 10, compat=compat, tensor_format="np")
@@ -198,7 +206,7 @@ def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
 
 
 @pytest.mark.quirk("dpm2-midpoint-start", "paper")
-@pytest.mark.parametrize("name", ["KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"])
+@pytest.mark.parametrize("name", MIDPOINTS)
 def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
     """Upstream mistakes the midpoint for the level after it; ours takes an ordinary step."""
     x0, z = np.tanh(noise(1)), noise(2)
@@ -214,6 +222,18 @@ def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
     else:
         assert left.std() == pytest.approx(stage.target.sigma, rel=0.4)
         assert np.abs(fresh).max() > 0
+
+
+@pytest.mark.quirk("dpm-sde-copy", "paper")
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_seeded_run_of_dpm_sde_can_be_copied(clone: Callable[[object], object]) -> None:
+    scheduler = make("DPMSolverSDEScheduler", 4, noise_sampler_seed=3)
+    x0, top = np.tanh(noise(1)), noise(2)
+    expected = [m.after for m in walk(scheduler, lambda *_: x0, top)]
+    scheduler.set_timesteps(4)
+    *_, last = walk(scheduler, lambda *_: x0, top, stop=3)
+    rest = walk(clone(scheduler), lambda *_: x0, last.after, 3, resume=True)
+    assert all(np.array_equal(a, m.after) for a, m in zip(expected[3:], rest, strict=True))
 
 
 @pytest.mark.quirk("dpm2a-cancellation", "diffusers", "paper")

@@ -38,11 +38,17 @@ class Case:
 
     def ours(self) -> SchedulerLike:
         """Our scheduler, its grid set."""
-        return self._ready(SCHEDULERS[self.scheduler](**self.config))
+        return self._ready(SCHEDULERS[self.scheduler](**self._seeded))
 
     def theirs(self) -> SchedulerLike:
         """Diffusers' scheduler, its grid set."""
-        return self._ready(diffusers_scheduler(self.scheduler, **self.config))
+        return self._ready(diffusers_scheduler(self.scheduler, **self._seeded))
+
+    @property
+    def _seeded(self) -> Mapping[str, object]:
+        """The config, with a seed where the class takes its noise from one."""
+        takes_seed = accepts(SCHEDULERS[self.scheduler], "noise_sampler_seed")
+        return ({"noise_sampler_seed": 5} if takes_seed else {}) | dict(self.config)
 
     def _ready(self, scheduler: SchedulerLike) -> SchedulerLike:
         scheduler.set_timesteps(**self.set_arguments)

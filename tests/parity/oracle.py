@@ -27,6 +27,7 @@ DIFFUSERS = {
     "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
     "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
+    "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
     "DEISMultistepScheduler": "scheduling_deis_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",

@@ -9,7 +9,7 @@ from tests.parity.harness import SCHEDULERS, Case, accepts, assert_same_grid
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
 
 EVERY = range(1, 201)
-DENSE = [*range(1, 27), 30, 37, 50, 64, 99, 100, 125, 150, 199, 200]
+DENSE = [*range(1, 27), 30, 37, 50, 61, 99, 100, 125, 150, 199, 200]
 SPACINGS = ("linspace", "leading", "trailing")
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 GRIDDED = [name for name in DIFFUSERS if accepts(diffusers_class(name), "beta_schedule")]
@@ -42,7 +42,8 @@ def test_every_number_of_steps(name: str, spacing: str, betas: str) -> None:
         ours, theirs = pair(
             name, timestep_spacing=spacing, steps_offset=offset, beta_schedule=betas
         )
-        for steps in EVERY:
+        # a doubled grid has the spacings of a plain one, and theirs takes its time
+        for steps in DENSE if ours.order == 2 else EVERY:
             # leading with an offset can ask for time T when N = 1; both then leave the table
             ours.set_timesteps(steps)
             theirs.set_timesteps(steps)

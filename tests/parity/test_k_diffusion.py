@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.parity.harness import SCHEDULERS, unit_noise
-from tests.parity.oracle import SchedulerLike, k_diffusion
+from tests.parity.oracle import SchedulerLike, diffusers_scheduler, k_diffusion
 
 TOLERANCE = 1e-4  # relative to the largest value; k-diffusion works in float32 throughout
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -26,6 +26,9 @@ def reference(name: str, sigmas: torch.Tensor, seed: int, **extra: object) -> li
         extra["noise_sampler"] = lambda *_: unit_noise_from(generator)
     sampler: Callable[..., torch.Tensor] = getattr(k_diffusion(), name)
     x = unit_noise() * sigmas[0]
+    if name == "sample_dpmpp_sde":
+        ends = sigmas[sigmas > 0].min(), sigmas.max()
+        extra["noise_sampler"] = k_diffusion().BrownianTreeNoiseSampler(x, *ends, seed=seed)
     last = sampler(
         denoise, x, sigmas, callback=lambda info: seen.append(info["x"]), disable=True, **extra
     )
@@ -72,6 +75,7 @@ def ours_in_their_frame(
         ("sample_heun", "HeunDiscreteScheduler", {}, {}),
         ("sample_dpm_2", "KDPM2DiscreteScheduler", {}, {}),
         ("sample_dpm_2_ancestral", "KDPM2AncestralDiscreteScheduler", {}, {}),
+        ("sample_dpmpp_sde", "DPMSolverSDEScheduler", {"noise_sampler_seed": 9}, {}),
         *(("sample_lms", "LMSDiscreteScheduler", {}, {"order": order}) for order in (1, 2, 3, 4)),
         ("sample_dpmpp_2m", "DPMSolverMultistepScheduler", {"lower_order_final": False}, {}),
         *(
@@ -101,7 +105,9 @@ def test_every_step(
         option = {}
     scheduler = SCHEDULERS[name](**BETAS, **config, **option)
     scheduler.set_timesteps(steps)
-    table = torch.as_tensor(scheduler.sigmas)
+    theirs = diffusers_scheduler(name, **BETAS, **config, **option)
+    theirs.set_timesteps(steps)
+    table = theirs.sigmas
     if scheduler.order == 2:
         table = torch.cat([table[:1], table[1::2]])
     sigmas = table[: steps + 1]  # a doubled grid may repeat its final zero

@@ -46,10 +46,8 @@ def test_add_noise_before_set_timesteps(name: str) -> None:
 
     ours, theirs = pair(name)
     clean, noise = unit_noise(1), unit_noise(2)
-    times = theirs.timesteps[[7, 900]]
-    assert (
-        error(ours.add_noise(clean, noise, times), theirs.add_noise(clean, noise, times)) <= EXACT
-    )
+    found, expected = (s.add_noise(clean, noise, s.timesteps[[7, 900]]) for s in (ours, theirs))
+    assert error(found, expected) <= EXACT
 
 
 @pytest.mark.parametrize("name", INDEXED)

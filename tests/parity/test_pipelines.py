@@ -106,6 +106,7 @@ def test_karras_ve() -> None:
         ("LMSDiscreteScheduler", {}),
         ("KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
         ("KDPM2AncestralDiscreteScheduler", {}),
+        ("DPMSolverSDEScheduler", {"noise_sampler_seed": 4}),
         ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
         ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     ],

@@ -28,6 +28,7 @@ PLAIN = (
     "LMSDiscreteScheduler",
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
     "DPMSolverMultistepScheduler",
     "DEISMultistepScheduler",
 )
@@ -36,6 +37,7 @@ NO_SAMPLE = (
     "EulerAncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
 )
 VARIANCES = (
     "fixed_small",
@@ -232,10 +234,15 @@ def test_euler_churn(step: dict[str, float], prediction: str) -> None:
         ),
         *(
             Case(name, {option: True, "prediction_type": prediction}, 9)
-            for name in ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
+            for name in (
+                "KDPM2DiscreteScheduler",
+                "KDPM2AncestralDiscreteScheduler",
+                "DPMSolverSDEScheduler",
+            )
             for option in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
             for prediction in ("epsilon", "v_prediction")
         ),
+        Case("DPMSolverSDEScheduler", step={"s_noise": 1.01}),
         *(
             Case(name, grid={"num_inference_steps": 6, "num_train_timesteps": 400})
             for name in ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
@@ -454,6 +461,7 @@ def test_deis_options(case: Case) -> None:
         Case("EulerAncestralDiscreteScheduler"),
         Case("KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
         Case("KDPM2AncestralDiscreteScheduler"),
+        Case("DPMSolverSDEScheduler"),
         Case("DPMSolverMultistepScheduler"),
         Case("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
         Case("DEISMultistepScheduler"),

@@ -1,0 +1,190 @@
+"""DPM-Solver++ as a stochastic two-call method, on noise of one Brownian path."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator, Terms
+from .brownian import BrownianPath, BrownianTree
+from .checks import check_curves
+from .config import configured
+from .levels import Stage
+from .rules import euler
+from .scheduler import Reference, StepKey
+from .trained import MidpointScheduler
+from .weights import Weights
+
+
+class DPMSolverSDEScheduler(MidpointScheduler):
+    r"""DPM++ SDE: two ancestral exponential steps, from sigma to the midpoint and to the end.
+
+        first call:   x'     = (down' / sigma) x + (1 - down' / sigma) x0 + up' z',
+        second call:  x_prev = (down / sigma) x + (1 - down / sigma) x0' + up z,
+
+    with ``down^2 + up^2 = sigma_next^2`` as in the ancestral Euler step, towards
+    ``sigma_mid = sqrt(sigma sigma_next)`` and ``sigma_next`` in turn; both start from x. The last
+    step, to sigma = 0, has no second call.
+
+    z' and z are increments of one Brownian path over [sigma_mid, sigma] and [sigma_next, sigma].
+    ``noise_sampler_seed`` determines the path, with upstream's draws; without it the generator
+    draws it, and without either the seed comes from the global random state, as upstream.
+
+    References:
+        Lu et al. 2022. DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic
+        Models. arXiv 2211.01095; Crowson. k-diffusion, sample_dpmpp_sde.
+    """
+
+    title = "DPM++ SDE"
+    good_for = "Rich detail in few steps, at two calls a step; never quite the same twice."
+    family = "Sigma (k-diffusion)"
+    reference = Reference(
+        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+        "Lu, Zhou, Bao, Chen, Li, Zhu",
+        2022,
+        "2211.01095",
+        "Singlestep, order 2, with ancestral noise; k-diffusion sample_dpmpp_sde.",
+    )
+    _spacing_dtype: ClassVar[Any] = np.float64
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.00085,
+        beta_end: p.BetaEnd = 0.012,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        prediction_type: p.PredictionType = "epsilon",
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        noise_sampler_seed: p.NoiseSamplerSeed = None,
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        steps_offset: p.StepsOffset = 0,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        self._make_table(tensor_format)
+        self._show_whole_run()
+
+    @property
+    def _times_dtype(self) -> Any:
+        return np.float64
+
+    @staticmethod
+    def _doubled(levels: np.ndarray) -> np.ndarray:
+        return np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
+
+    def _spaced_grid(
+        self, num_inference_steps: int | None, timesteps: Any, check: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self._asked = num_inference_steps
+        return super()._spaced_grid(num_inference_steps, timesteps, check)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._tree: BrownianTree | None = None
+        self._tree_levels: list[float] = []
+        self._path = BrownianPath()
+
+    def _default_key(self) -> StepKey:
+        return (1.0,)
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        return (settings.get("s_noise", 1.0),)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        # A run that starts at a midpoint takes an ordinary step from there.
+        lag = i % 2 if len(past) > 1 else 0
+        return euler.ancestral_exponential_row(past[lag].here, past[0].target, lag, s_noise=key[0])
+
+    def _draw(
+        self, backend: Any, i: int, sample: Array, dtype: Any, generator: Generator
+    ) -> Array:
+        """Noise over the interval of the call: from the start of its step to where it leads."""
+
+        def combine(terms: Terms) -> Array:
+            return backend.combine(terms, sample, backend.compute_dtype(dtype))
+
+        opens = i % 2 == 0 or not self._memory
+        seed = self.config["noise_sampler_seed"]
+        if seed is None and generator is not None:
+            if opens:  # steps follow each other: what lies behind is not looked at again
+                self._path = BrownianPath()
+            here, there = self._rhos[i if opens else i - 1], self._rhos[i + 1]
+            return self._path.between(
+                here, there, lambda: backend.randn(sample, dtype, generator), combine
+            )
+        if self._tree is None:
+            self._tree_levels = self._levels_in(backend)
+            ends = min(self._tree_levels), max(self._tree_levels)
+            self._tree = BrownianTree(*ends, backend.some_seed() if seed is None else seed)
+
+        def unit(seed: int) -> Array:
+            return backend.randn(sample, dtype, backend.seeded(seed, sample))
+
+        return self._tree.between(*self._tree_times(backend, i, opens), unit, combine)
+
+    def _levels_in(self, backend: Any) -> list[float]:
+        """The nonzero levels of the run, rounded as an array library rounds them.
+
+        A path is rough: a level that is off by an ulp of float32 moves it by a thousandth. So
+        upstream's roundings are repeated one by one, here and in ``_tree_times``.
+        """
+        twin = copy.copy(self)
+        ratios = (np.float32(1.0) - self._table) / self._table
+        twin._rho_table = backend.root32(ratios)
+        levels = twin._spaced_grid(self._asked, None)[1].astype(np.float32)
+        return [level for level in levels.tolist() if level > 0.0]
+
+    def _tree_times(self, backend: Any, i: int, opens: bool) -> tuple[float, float]:
+        """The interval of the call, by way of the logarithm."""
+        levels, step = self._tree_levels, i // 2
+        log, log_next = (np.float32(backend.log32(level)) for level in levels[step : step + 2])
+        middle = backend.exp32(float(log + (log_next - log) * np.float32(0.5)))
+        start, end = backend.exp32(float(log)), backend.exp32(float(log_next))
+        if i % 2 == 0:
+            return start, middle
+        return middle if opens else start, end
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        return_dict: bool = True,
+        s_noise: p.SNoise = 1.0,
+        generator: Generator = None,
+    ) -> Any:
+        """Take one of the two calls of a step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+            s_noise: Factor on the noise.
+            generator: Source of noise, or a list with one for each sample; unused where
+                ``noise_sampler_seed`` is set.
+
+        Returns:
+            ``prev_sample`` (after the first call the one at the midpoint) and
+            ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
+                range.
+        """
+        if s_noise != 1.0:
+            s_noise = self._check_step("s_noise", s_noise)
+        return self._advance(
+            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
+        )
