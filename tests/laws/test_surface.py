@@ -1,8 +1,10 @@
 """Laws 6, 8, 9 and the schema: what can be read off every class of the registry."""
 
+import copy
 import inspect
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,41 @@ def test_saved_and_loaded_config_is_the_live_one(name: str, tmp_path: object) ->
 
 
 @pytest.mark.quirk("frozen-config", "paper")
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"trained_betas": [0.25]},
+        {"trained_betas": np.linspace(0.01, 0.5, 7, dtype=np.float32)},
+        {"trained_betas": np.linspace(1e-4, 0.01, 1500)},
+        {"beta_end": 2.0},
+        {"beta_start": 0.5, "beta_end": 0.5},
+    ],
+    ids=["one", "seven", "many", "beta_end", "constant"],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_unusual_configs_travel(name: str, unusual: dict[str, object], tmp_path: Path) -> None:
+    """What no run can use may still be made, saved, loaded, copied and handed to a sibling."""
+    known = {p.name for p in SCHEDULERS[name].parameters() if p.call == "init"}
+    if not set(unusual) <= known:
+        return
+    scheduler = SCHEDULERS[name](**unusual)
+    scheduler.save_pretrained(tmp_path)
+    again = SCHEDULERS[name].from_pretrained(tmp_path)
+    assert again.to_json_string() == scheduler.to_json_string()
+    assert again.config.keys() == {*scheduler.config} - {"_use_default_values"}
+    assert np.array_equal(again.betas, copy.deepcopy(scheduler).betas)
+    for cls in scheduler.compatibles:
+        assert "trained_betas" in cls.from_config(scheduler.config).config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_number_is_refused_at_once(name: str) -> None:
+    for p in SCHEDULERS[name].parameters():
+        if p.call == "init" and p.kind == "float":
+            with pytest.raises(ValueError, match=p.name):
+                SCHEDULERS[name](**{p.name: math.nan})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_config_is_frozen(name: str) -> None:
     config = SCHEDULERS[name]().config
