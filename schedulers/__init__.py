@@ -28,6 +28,7 @@ _HOMES = {
     "levels": ["Level", "Stage"],
     "lms": ["LMSDiscreteScheduler"],
     "output": ["DerivativeOutput", "SchedulerOutput", "StepOutput"],
+    "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
     "weights": ["Contributions", "Weights", "contributions"],
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .output import DerivativeOutput as DerivativeOutput
     from .output import SchedulerOutput as SchedulerOutput
     from .output import StepOutput as StepOutput
+    from .pndm import PNDMScheduler as PNDMScheduler
     from .registry import NAMES as NAMES
     from .registry import SCHEDULERS as SCHEDULERS
     from .registry import from_name as from_name

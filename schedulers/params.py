@@ -408,6 +408,14 @@ SetAlphaToOne = Annotated[
     bool,
     About("Whether the last step ends clean, or at the first training level.", "spacing", True),
 ]
+SkipPrkSteps = Annotated[
+    bool,
+    About(
+        "Starts with multistep steps of growing order (PLMS) instead of three Runge-Kutta steps "
+        "of four calls each.",
+        "scheduler",
+    ),
+]
 VarianceTypeDDPM = Annotated[
     Literal[
         "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned",

@@ -20,6 +20,7 @@ from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
+from .pndm import PNDMScheduler
 from .scheduler import Scheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
@@ -28,6 +29,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
         for cls in (
             DDPMScheduler,
             DDIMScheduler,
+            PNDMScheduler,
             EulerDiscreteScheduler,
             EulerAncestralDiscreteScheduler,
             HeunDiscreteScheduler,
@@ -68,6 +70,8 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
         "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", _KARRAS),
         "DDIM": ("DDIMScheduler", {}),
+        "PNDM": ("PNDMScheduler", {}),
+        "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),
         "DEIS": ("DEISMultistepScheduler", {}),
         "DDPM": ("DDPMScheduler", {}),
     }

@@ -364,6 +364,10 @@ class Scheduler(ConfigMixin):
         del settings
         return self._default_key()
 
+    def calls_of(self, steps: int) -> int:
+        """Number of model calls of a run of so many steps."""
+        return 2 * steps - 1 if self.order == 2 else steps
+
     def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Weights:
         """The weights of call ``i`` in a run that started at 0.
 

@@ -189,7 +189,7 @@ class VpScheduler(TrainedScheduler):
 
     def _pure_noise_ok(self) -> bool:
         # At zero terminal SNR the last training level is pure noise, which v and x0 survive.
-        return bool(self.config["rescale_betas_zero_snr"]) and all(
+        return bool(self._setting("rescale_betas_zero_snr")) and all(
             0.0 <= float(self._table[int(t)]) <= 1.0 for t in self._times
         )
 

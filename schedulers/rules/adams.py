@@ -44,3 +44,14 @@ def lagrange_weights(nodes: Sequence[float], start: float, end: float) -> tuple[
             total += weight * value
         weights.append(half * total)
     return tuple(weights)
+
+
+#: Weights of the newest slopes for a step as long as those before it, orders 1 to 4.
+ADAMS_BASHFORTH = (
+    (1.0,),
+    (3 / 2, -1 / 2),
+    (23 / 12, -16 / 12, 5 / 12),
+    (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+)
+#: Weights of the newest slopes in the four calls of the classical Runge-Kutta method.
+RUNGE_KUTTA = ((1.0,), (1.0,), (1.0,), (1 / 6, 1 / 3, 1 / 3, 1 / 6))

@@ -203,6 +203,12 @@ def ddim_row(here: Level, target: Level, eta: float) -> Weights:
     return Weights(x=(0.0,), x0=(target.alpha,), eps=(direction,), noise=std)
 
 
+def transfer_row(here: Level, target: Level) -> tuple[float, float]:
+    """Weights of sample and noise prediction in the transfer phi (Liu et al. 2022, eq. 9)."""
+    on_x = target.alpha / here.alpha
+    return on_x, target.sigma - on_x * here.sigma
+
+
 def posterior_std(here: Level, target: Level) -> float:
     """Standard deviation of the posterior q(x_target | x_here, x0) (Ho et al. 2020, eq. 7)."""
     return math.sqrt(posterior_variance(here, target))

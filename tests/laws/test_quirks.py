@@ -62,6 +62,51 @@ def test_ddim_steps_off_its_grid(spacing: str, steps: int) -> None:
     assert gap("paper") < 1e-12
 
 
+def strayed(steps: int, start: int = 0, **config: object) -> float:
+    """By how much a point mass is missed at the levels where PNDM's model is asked next."""
+    scheduler = make("PNDMScheduler", steps, **config)
+    x0, eps = np.tanh(noise(1)), noise(2)
+    stages = scheduler.stages
+    asked = [*(stage.here for stage in stages[1:]), stages[-1].target]
+    here = stages[start].here
+    run = walk(scheduler, lambda *_: x0, here.alpha * x0 + here.sigma * eps, start)
+    return max(
+        float(np.abs(m.after - asked[m.index].alpha * x0 - asked[m.index].sigma * eps).max())
+        for m in run
+    )
+
+
+@pytest.mark.quirk("pndm-midway", "diffusers", "paper")
+@pytest.mark.parametrize("skip", [False, True])
+def test_pndm_started_midway(skip: bool) -> None:
+    assert strayed(20, 18, skip_prk_steps=skip) > 0.3
+    assert strayed(20, 18, skip_prk_steps=skip, compat="paper") < 1e-9
+
+
+@pytest.mark.quirk("pndm-stride", "diffusers", "paper")
+@pytest.mark.parametrize(
+    ("steps", "spacing", "skip"),
+    [
+        (8, "leading", False),
+        (30, "linspace", False),
+        (30, "linspace", True),
+        (7, "trailing", True),
+    ],
+)
+def test_pndm_steps_off_its_grid(steps: int, spacing: str, skip: bool) -> None:
+    config = {"timestep_spacing": spacing, "skip_prk_steps": skip}
+    assert strayed(steps, **config) > 5e-4
+    assert strayed(steps, **config, compat="paper") < 1e-9
+
+
+@pytest.mark.quirk("pndm-mixed-v", "diffusers", "paper")
+@pytest.mark.parametrize("skip", [False, True])
+def test_pndm_sums_velocities_of_several_levels(skip: bool) -> None:
+    config = {"prediction_type": "v_prediction", "skip_prk_steps": skip}
+    assert strayed(20, **config) > 0.05
+    assert strayed(20, **config, compat="paper") < 1e-9
+
+
 @pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
 def test_third_order_of_dpm_solver() -> None:
     name = "DPMSolverMultistepScheduler"

@@ -52,7 +52,7 @@ class Case:
 
     def _ready(self, scheduler: SchedulerLike) -> SchedulerLike:
         scheduler.set_timesteps(**self.set_arguments)
-        if self.begin:
+        if self.begin and hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(self.start)
         return scheduler
 

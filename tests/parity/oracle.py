@@ -19,6 +19,7 @@ SchedulerLike: TypeAlias = Any  # ours or theirs: that both answer the same call
 DIFFUSERS = {
     "DDPMScheduler": "scheduling_ddpm",
     "DDIMScheduler": "scheduling_ddim",
+    "PNDMScheduler": "scheduling_pndm",
     "EulerDiscreteScheduler": "scheduling_euler_discrete",
     "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
     "HeunDiscreteScheduler": "scheduling_heun_discrete",

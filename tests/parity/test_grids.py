@@ -27,6 +27,16 @@ SIGMA_OPTIONS = [
 ]
 
 
+def lay_out(ours: SchedulerLike, theirs: SchedulerLike, steps: int) -> bool:
+    """Set both grids; whether theirs has one: some classes of theirs cannot take few steps."""
+    ours.set_timesteps(steps)
+    try:
+        theirs.set_timesteps(steps)
+    except ValueError:
+        return False
+    return True
+
+
 def pair(name: str, **config: object) -> tuple[SchedulerLike, SchedulerLike]:
     for key in ("timestep_spacing", "steps_offset"):
         if not accepts(diffusers_class(name), key):  # the singlestep class has one spacing
@@ -45,9 +55,10 @@ def test_every_number_of_steps(name: str, spacing: str, betas: str) -> None:
         # a doubled grid has the spacings of a plain one, and theirs takes its time
         for steps in DENSE if ours.order == 2 else EVERY:
             # leading with an offset can ask for time T when N = 1; both then leave the table
-            ours.set_timesteps(steps)
-            theirs.set_timesteps(steps)
-            assert_same_grid(ours, theirs, f"{steps} steps, offset {offset}")
+            if lay_out(ours, theirs, steps):
+                assert_same_grid(ours, theirs, f"{steps} steps, offset {offset}")
+            else:
+                assert steps < 4
 
 
 @pytest.mark.parametrize("betas", BETAS)
@@ -66,7 +77,8 @@ def test_sigma_options(name: str, option: str, betas: str) -> None:
 @pytest.mark.parametrize("name", GRIDDED)
 def test_before_set_timesteps(name: str) -> None:
     ours, theirs = pair(name)
-    assert_same_grid(ours, theirs)
+    if theirs.timesteps is not None:
+        assert_same_grid(ours, theirs)
     assert len(ours) == len(theirs) == 1000
 
 
@@ -76,9 +88,8 @@ def test_other_training_lengths(name: str, train: int) -> None:
     for spacing in SPACINGS:
         ours, theirs = pair(name, num_train_timesteps=train, timestep_spacing=spacing)
         for steps in (1, 2, 3, 7, 9):
-            ours.set_timesteps(steps)
-            theirs.set_timesteps(steps)
-            assert_same_grid(ours, theirs, f"{steps} of {train}, {spacing}")
+            if lay_out(ours, theirs, steps):
+                assert_same_grid(ours, theirs, f"{steps} of {train}, {spacing}")
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)

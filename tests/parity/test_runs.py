@@ -34,6 +34,7 @@ PLAIN = (
 )
 #: theirs do not know how to read a data prediction; tests/laws hold ours to it
 NO_SAMPLE = (
+    "PNDMScheduler",
     "EulerAncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
