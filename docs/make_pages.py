@@ -1,16 +1,30 @@
 """Write the pages that are made of data: ``python -m docs.make_pages``.
 
-``docs/quirks.md`` comes from ``schedulers/quirks.py``. What is written depends on the code alone,
-so the same code gives the same files; ``tests/unit/test_pages.py`` fails when they are old.
+``docs/quirks.md`` comes from ``schedulers/quirks.py``; ``docs/schedulers/`` holds a page for each
+class of the registry, out of its docstrings, its parameters, its rows and a run of it. What is
+written depends on the code alone; ``tests/unit/test_pages.py`` fails when the text is old.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from docs import pictures
+from docs.samples import samples
+from schedulers import NAMES, SCHEDULERS
+from schedulers.params import Parameter
 from schedulers.quirks import QUIRKS, Quirk
+from schedulers.scheduler import Scheduler
+from visualize.about import about, own_quirks, spellings
 
 DOCS = Path(__file__).resolve().parent
+FOLDER = "schedulers"
+IMAGES = "images"
 
 OURS = {
     "switch": 'Followed; `compat="paper"` follows the mathematics.',
@@ -60,19 +74,293 @@ def quirk_section(quirk: Quirk) -> str:
 """
 
 
+# --- one page for each class ------------------------------------------------------------------
+
+
+def scheduler_page(name: str) -> str:
+    """Everything about one class."""
+    made, told = SCHEDULERS[name], about(name)
+    blocks = "\n\n".join(
+        f"```text\n{block.text}\n```" if block.kind == "math" else code(block.text)
+        for block in told.blocks
+    )
+    return f"""# {made.title}
+
+`{name}` · {made.family}
+
+{code(told.sentence)}
+
+**Good for:** {made.good_for}
+
+| {" | ".join(facts(name))} |
+| {" | ".join("---" for _ in facts(name))} |
+| {" | ".join(facts(name).values())} |
+
+![Film of a run: prev_sample above pred_x0]({IMAGES}/{name}-film.webp)
+
+A run of {film_steps(name)} on emoji: `prev_sample` above, `pred_original_sample` below.
+
+## How it works
+
+{blocks}
+
+![Weights of every call]({IMAGES}/{name}-weights.png)
+
+Left, what each call adds up: `x` is the sample, `x̂0` and `ε̂` are the model's data and noise
+prediction, `[-1]` those of the call before, `z` fresh noise. Right, how much of the sample after
+each call (row) is the data prediction of each call so far (column). Orange is positive, violet
+negative.
+
+## Paper
+
+{made.reference}{f" <{made.reference.url}>" if made.reference.url else ""}
+
+{f"Sources: {code(told.sources)}" if told.sources else ""}
+
+```bibtex
+{made.reference.bibtex}
+```
+
+## Names in other programs
+
+{names_table(name)}
+
+## Parameters
+
+`{name}(...)` takes, in this order:
+
+{parameters_table([p for p in made.parameters() if p.call == "init"])}
+{FORMAT_ROW if takes_format(made) else ""}
+{step_parameters(made)}
+## Methods
+
+{"".join(methods(made))}
+## Quirks
+
+{quirks_of_class(name)}
+
+## Code
+
+{"".join(f"{title}:{chr(10)}{chr(10)}```python{chr(10)}{text}```{chr(10)}{chr(10)}" for title, text in samples(name).items())}[All schedulers](README.md)
+"""
+
+
+FORMAT_ROW = (
+    '| `tensor_format` | None | "np" or "pt" | Whether `timesteps` and `sigmas` are NumPy arrays '
+    "or torch tensors; None takes torch where it is installed. |"
+)
+
+
+def code(text: str) -> str:
+    """Docstring marks as Markdown's."""
+    return re.sub(r"``(.+?)``", r"`\1`", text)
+
+
+def takes_format(made: type[Scheduler]) -> bool:
+    """Whether the constructor has ``tensor_format``."""
+    return "tensor_format" in inspect.signature(made.__init__).parameters
+
+
+def film_steps(name: str) -> str:
+    """The run on film, in words."""
+    plan = pictures.schedule(pictures.spec_of(name, pictures.STEPS))
+    calls = "" if plan.nfe == plan.steps else f" ({plan.nfe} model calls)"
+    return f"{plan.steps} steps{calls}"
+
+
+def facts(name: str) -> dict[str, str]:
+    """What the overview says of a class."""
+    made = SCHEDULERS[name]
+    plan = pictures.schedule(pictures.spec_of(name, pictures.STEPS))
+    draws = any(row.noise for row in plan.rows)
+    asked = any(p.group == "stochasticity" for p in made.parameters())
+    called = [f'"{label}"' for label, (cls, _) in NAMES.items() if cls == name]
+    return {
+        "order": str(max(plan.orders)),
+        "model calls a step": str(made.order),
+        "fresh noise": "yes" if draws else "if asked" if asked else "no",
+        "names elsewhere": ", ".join(called) or "-",
+    }
+
+
+def names_table(name: str) -> str:
+    """What other programs call the class, and the settings behind each name."""
+    rows = [
+        f"| {label} | {settings_text(config)} | {spelt(label)} |"
+        for label, (cls, config) in NAMES.items()
+        if cls == name
+    ]
+    if not rows:
+        return "Known by its class name only."
+    return "\n".join(
+        ["| name | settings | spelt in code |", "| --- | --- | --- |", *rows, "",
+         "`schedulers.from_name` takes every name."]
+    )  # fmt: skip
+
+
+def spelt(label: str) -> str:
+    """How k-diffusion and ComfyUI write a name."""
+    return ", ".join(f"`{word}`" for word in spellings(label) if not word.startswith("k_"))
+
+
+def settings_text(config: Mapping[str, Any]) -> str:
+    """Settings as they are typed."""
+    return ", ".join(f"`{key}={value!r}`" for key, value in config.items()) or "-"
+
+
+def parameters_table(entries: list[Parameter]) -> str:
+    """One row for each parameter: default, what is allowed, what it does."""
+    rows = [
+        f"| `{p.name}` | {default_text(p.default)} | {allowed(p)} | {p.text} |" for p in entries
+    ]
+    return "\n".join(
+        ["| parameter | default | allowed | effect |", "| --- | --- | --- | --- |", *rows]
+    )
+
+
+def default_text(value: Any) -> str:
+    """A default as it is typed."""
+    if isinstance(value, float) and math.isinf(value):
+        return f"`{'-' if value < 0 else ''}inf`"
+    return "None" if value is None else f"`{value!r}`"
+
+
+def allowed(p: Parameter) -> str:
+    """The values that a parameter takes, with their unit."""
+    none = " or None" if p.optional else ""
+    if p.choices:
+        return ", ".join(f'"{choice}"' for choice in p.choices) + none
+    if p.kind == "bool":
+        return "True, False" + none
+    kind = {"int": "integer in ", "float": "", "numbers": "list of numbers in "}[p.kind]
+    return f"{kind}{p.range}{f' {p.unit}' if p.unit else ''}{none}"
+
+
+def step_parameters(made: type[Scheduler]) -> str:
+    """The parameters of ``step`` that shape a run."""
+    entries = [p for p in made.parameters() if p.call == "step"]
+    if not entries:
+        return ""
+    return f"`step` takes, beside what is under Methods:\n\n{parameters_table(entries)}\n"
+
+
+METHODS = (
+    "set_timesteps", "set_sigmas", "scale_model_input", "step", "step_pred", "step_correct",
+    "step_prk", "step_plms", "sample", "add_noise_to_input", "add_noise", "scale_noise",
+    "get_velocity", "predict_x0",
+)  # fmt: skip
+
+
+def methods(made: type[Scheduler]) -> Iterator[str]:
+    """What one calls, with the arguments explained by the docstrings."""
+    for name in METHODS:
+        method = getattr(made, name, None)
+        if method is None:
+            continue
+        parameters = [
+            str(p.replace(annotation=inspect.Parameter.empty))
+            for p in inspect.signature(method).parameters.values()
+            if p.name != "self"
+        ]
+        text = inspect.getdoc(method) or ""
+        lead, _, _ = text.partition("\n\n")
+        yield f"**`{name}({', '.join(parameters)})`**\n\n{code(' '.join(lead.split()))}\n\n"
+        explained = explanations(method)
+        if explained:
+            yield "".join(f"- `{key}`: {code(value)}\n" for key, value in explained.items()) + "\n"
+
+
+#: Arguments that mean the same everywhere, where a docstring takes them for known.
+COMMON = {
+    "num_inference_steps": "Number of steps N.",
+    "device": "Where ``timesteps`` go (torch only).",
+    "generator": "Source of noise, or a list with one for each sample.",
+    "return_dict": "Whether to return an object or a tuple.",
+}
+
+
+def explanations(method: Any) -> dict[str, str]:
+    """Argument -> text, in the order of the signature."""
+    told = COMMON | arguments(inspect.getdoc(method) or "")
+    return {name: told[name] for name in inspect.signature(method).parameters if name in told}
+
+
+def arguments(docstring: str) -> dict[str, str]:
+    """Name -> text of the ``Args`` of a docstring in Google's layout."""
+    found = re.search(r"^Args:\n((?:    .*\n?|\n)*)", docstring, re.MULTILINE)
+    entries: dict[str, str] = {}
+    for line in found.group(1).splitlines() if found else ():
+        head = re.match(r"    \*{0,2}(\w+)(?: \([^)]*\))?: (.*)", line)
+        if head:
+            entries[head.group(1)] = head.group(2).strip()
+        elif line.strip() and entries:
+            last = next(reversed(entries))
+            entries[last] += " " + line.strip()
+    return entries
+
+
+def quirks_of_class(name: str) -> str:
+    """The quirks of a class, each with a link to the page of all."""
+    own = own_quirks(name)
+    if not own:
+        return "None: diffusers and the mathematics agree."
+    return "\n".join(
+        f"- [{q.title}](../quirks.md#{q.slug}), {q.where}: {q.shows}."
+        f"{'' if q.ours == 'switch' else ' ' + OURS[q.ours]}"
+        for q in own
+    )
+
+
+def index_page() -> str:
+    """The table of all classes, family by family."""
+    families: dict[str, list[str]] = {}
+    for name, made in SCHEDULERS.items():
+        families.setdefault(made.family, []).append(name)
+    parts = []
+    for family, members in families.items():
+        rows = [
+            f"| [{SCHEDULERS[name].title}]({name}.md) | {' | '.join(facts(name).values())} "
+            f"| {SCHEDULERS[name].good_for} |"
+            for name in members
+        ]
+        head = " | ".join(["scheduler", *facts(members[0]), "good for"])
+        line = " | ".join("---" for _ in head.split(" | "))
+        parts.append("\n".join([f"## {family}", "", f"| {head} |", f"| {line} |", *rows]))
+    return f"""# Schedulers
+
+{len(SCHEDULERS)} classes, generated by `python -m docs.make_pages`. *Order* is that of the rule with the
+class's defaults; *if asked* means that a parameter turns fresh noise on. Where diffusers leaves
+the mathematics is told [in one place](../quirks.md).
+
+{(chr(10) * 2).join(parts)}
+"""
+
+
 def pages() -> dict[str, str]:
     """Path below ``docs/`` -> text."""
-    return {"quirks.md": quirks_page()}
+    found = {"quirks.md": quirks_page(), f"{FOLDER}/README.md": index_page()}
+    for name in SCHEDULERS:
+        found[f"{FOLDER}/{name}.md"] = re.sub(r"\n{3,}", "\n\n", scheduler_page(name))
+    return found
 
 
 def main() -> None:
-    """Write every page that has changed."""
-    for name, text in pages().items():
+    """Write every page and every picture that has changed; remove those of no class."""
+    made = pages()
+    for name, text in made.items():
         path = DOCS / name
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             print(f"docs/{name}")
+    for name in SCHEDULERS:
+        for path in pictures.draw(DOCS / FOLDER / IMAGES, name):
+            print(path.relative_to(DOCS.parent))
+    for path in (DOCS / FOLDER).rglob("*"):
+        owner = re.match(r"[A-Za-z0-9]+", path.name)
+        if path.is_file() and owner and owner.group() not in {*SCHEDULERS, "README"}:
+            path.unlink()
+            print(f"removed {path.relative_to(DOCS.parent)}")
 
 
 if __name__ == "__main__":

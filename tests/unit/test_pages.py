@@ -1,15 +1,95 @@
-"""The generated pages of the documentation are those that the code gives."""
+"""The generated pages of the documentation: up to date, complete, and their code runs."""
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
 from docs import make_pages
+from schedulers import SCHEDULERS
+
+DOCS = make_pages.DOCS
+FOLDER = DOCS / make_pages.FOLDER
 
 
 def test_the_pages_are_up_to_date() -> None:
+    made = make_pages.pages()
     old = [
         name
-        for name, text in make_pages.pages().items()
-        if not (make_pages.DOCS / name).exists()
-        or (make_pages.DOCS / name).read_text("utf-8") != text
+        for name, text in made.items()
+        if not (DOCS / name).exists() or (DOCS / name).read_text("utf-8") != text
     ]
     assert not old, f"run python -m docs.make_pages: {old} changed"
+    assert {path.name for path in FOLDER.glob("*.md")} == {f"{n}.md" for n in SCHEDULERS} | {
+        "README.md"
+    }
+
+
+def test_links_and_pictures_lead_somewhere() -> None:
+    for page in (DOCS / "quirks.md", *FOLDER.glob("*.md")):
+        text = page.read_text("utf-8")
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name} links to {link}"
+            assert not anchor or f'id="{anchor}"' in target.read_text("utf-8"), link
+
+
+def test_pictures_are_small() -> None:
+    sizes = {name: 0 for name in SCHEDULERS}
+    for path in (FOLDER / make_pages.IMAGES).iterdir():
+        sizes[path.name.partition("-")[0]] += path.stat().st_size
+    assert all(0 < size <= 60_000 for size in sizes.values()), sizes
+    assert sum(sizes.values()) < 2.2e6
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(
+        r"```python\n(.*?)```", (FOLDER / f"{name}.md").read_text("utf-8"), re.DOTALL
+    )
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_code_on_a_page_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    alone, on_numpy, on_torch, *pipeline = blocks(name)
+    exec(alone, {})
+    assert "Weights(" in capsys.readouterr().out
+    for code in (on_numpy, on_torch):
+        left: dict[str, Any] = {}
+        exec(code, left)
+        for array in (left["x"], left["x0"]):
+            assert np.isfinite(np.asarray(array)).all()
+            assert tuple(array.shape) == (1, 3, 8, 8)
+        assert type(left["x"]).__module__ == ("numpy" if code is on_numpy else "torch")
+    for code in pipeline:
+        compile(code, name, "exec")
+        assert f"{name}.from_config" in code
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_parameter_is_explained(name: str) -> None:
+    """A sentence, and the values that are allowed."""
+    text = (FOLDER / f"{name}.md").read_text("utf-8")
+    for p in SCHEDULERS[name].parameters():
+        assert len(p.text.split()) > 2 and p.text.endswith("."), p.name
+        row = f"| `{p.name}` | {make_pages.default_text(p.default)} | {make_pages.allowed(p)} | "
+        assert row + p.text in text
+        assert p.choices or p.kind == "bool" or p.low is not None or p.high is not None, (
+            f"{p.name} needs a range"
+        )
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_argument_of_a_method_is_explained(name: str) -> None:
+    described = {p.name for p in SCHEDULERS[name].parameters() if p.call == "step"}
+    for title in make_pages.METHODS:
+        method = getattr(SCHEDULERS[name], title, None)
+        if method is None:
+            continue
+        explained = make_pages.explanations(method)
+        missing = set(inspect.signature(method).parameters) - {"self", *explained, *described}
+        assert not missing, f"{title}: Args of its docstring lack {sorted(missing)}"
