@@ -50,6 +50,7 @@ class DPMSolverSDEScheduler(MidpointScheduler):
         "Singlestep, order 2, with ancestral noise; k-diffusion sample_dpmpp_sde.",
     )
     _spacing_dtype: ClassVar[Any] = np.float64
+    _karras_takes_ends = False
 
     @configured
     def __init__(

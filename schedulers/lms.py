@@ -47,6 +47,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
     _depth = DEFAULT_ORDER
     _keeps = frozenset({"eps"})
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+    _karras_takes_ends = False
 
     @configured
     def __init__(
@@ -78,10 +79,6 @@ class LMSDiscreteScheduler(SigmaScheduler):
             ValueError: It is out of range, or the noise schedule is undefined on the grid.
         """
         self._make_grid(num_inference_steps, device)
-
-    def _curve_ends(self) -> tuple[float | None, float | None]:
-        # Upstream's Karras curve of this class takes no ends, the other two do.
-        return (None, None) if self._setting("use_karras_sigmas") else super()._curve_ends()
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
         """Weight of one past slope.

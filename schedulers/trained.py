@@ -232,6 +232,9 @@ class VpScheduler(TrainedScheduler):
 class LevelScheduler(CountedScheduler, TrainedScheduler):
     """A counted position, and sigma curves on the table's levels."""
 
+    #: Whether a Karras curve heeds the ends of a config, as the other curves do; upstream is split.
+    _karras_takes_ends: ClassVar[bool] = True
+
     def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
         """The sigma curve that the config asks for.
 
@@ -267,6 +270,8 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
 
     def _curve_ends(self) -> tuple[float | None, float | None]:
         """Ends of the curve that the config gives."""
+        if self._setting("use_karras_sigmas") and not self._karras_takes_ends:
+            return None, None
         return self._setting("sigma_min"), self._setting("sigma_max")
 
 
