@@ -78,6 +78,7 @@ ROWS = (
     Row("DEIS", "DEISMultistepScheduler", 5),
     Row("Karras VE", "KarrasVeScheduler", 3),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
+    Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )
 
 

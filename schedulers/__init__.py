@@ -20,7 +20,7 @@ _HOMES = {
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
-    "flow_match": ["FlowMatchEulerDiscreteScheduler"],
+    "flow_match": ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
     "hub": ["HubError", "PushToHubMixin"],
     "karras_ve": ["KarrasVeScheduler"],
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .flow_match import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
+    from .flow_match import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .hub import HubError as HubError
     from .hub import PushToHubMixin as PushToHubMixin

@@ -15,7 +15,7 @@ from .config import configured
 from .levels import Stage
 from .prediction import Reading
 from .rules import euler
-from .scheduler import Reference, StepKey
+from .scheduler import CountedScheduler, Reference, StepKey
 from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights
@@ -35,7 +35,41 @@ def refuse_integer(timestep: Any, name: str) -> None:
         )
 
 
-class EulerDiscreteScheduler(SigmaScheduler):
+class Churning(CountedScheduler):
+    """A ``step`` that can raise the noise level first: ``s_churn`` and its three companions."""
+
+    def _default_key(self) -> StepKey:
+        return 0.0, 0.0, math.inf, 1.0
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+        return tuple(settings.get(n, d) for n, d in zip(names, self._default_key(), strict=True))
+
+    def _checked_key(self, *key: Any) -> StepKey:
+        """The four arguments of a call, checked unless they are the defaults."""
+        if key == self._default_key():
+            return key
+        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+        return tuple(self._check_step(name, value) for name, value in zip(names, key, strict=True))
+
+    def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
+        """``(sigma_hat, weight of the noise)`` of a step, for alpha = 1."""
+        s_churn, s_tmin, s_tmax, s_noise = key
+        steps = len(self._rhos) - 1
+        sigma_hat, std = euler.churn(stage.here.sigma, steps, s_churn, s_tmin, s_tmax)
+        return sigma_hat, std * s_noise
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Without churn there is no noise to shape."""
+        reasons = super()._inert(values)
+        if not values.get("s_churn"):
+            for name in ("s_tmin", "s_tmax", "s_noise"):
+                reasons[name] = "s_churn is 0: no noise is added."
+        return reasons
+
+
+class EulerDiscreteScheduler(Churning, SigmaScheduler):
     r"""Euler's method on ``dx / d sigma = eps``, with optional churn.
 
         x_hat = x + sqrt(sigma_hat^2 - sigma^2) s_noise z,   sigma_hat = sigma (1 + gamma),
@@ -151,20 +185,6 @@ class EulerDiscreteScheduler(SigmaScheduler):
     def _lookup_times(self) -> list[float]:
         return [] if self._continuous else self._times
 
-    def _default_key(self) -> StepKey:
-        return 0.0, 0.0, math.inf, 1.0
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
-        return tuple(settings.get(n, d) for n, d in zip(names, self._default_key(), strict=True))
-
-    def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
-        """``(sigma_hat, weight of the noise)`` of a step."""
-        s_churn, s_tmin, s_tmax, s_noise = key
-        steps = len(self._rhos) - 1
-        sigma_hat, std = euler.churn(stage.here.sigma, steps, s_churn, s_tmin, s_tmax)
-        return sigma_hat, std * s_noise
-
     def _reading(self, stage: Stage, key: StepKey) -> Reading:
         if self.prediction_type != "epsilon":
             return super()._reading(stage, key)
@@ -224,12 +244,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
                 or a churn argument out of range.
         """
         refuse_integer(timestep, "EulerDiscreteScheduler.step")
-        key = (s_churn, s_tmin, s_tmax, s_noise)
-        if key != (0.0, 0.0, math.inf, 1.0):
-            names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
-            key = tuple(
-                self._check_step(name, value) for name, value in zip(names, key, strict=True)
-            )
+        key = self._checked_key(s_churn, s_tmin, s_tmax, s_noise)
         self._warn_unscaled()
         return self._advance(
             model_output, timestep, sample, generator, key=key, return_dict=return_dict
@@ -240,15 +255,6 @@ class EulerDiscreteScheduler(SigmaScheduler):
             return check_training_steps(times, len(self._table))
         # Upstream reads the table at the position in the schedule, not at the training step.
         return np.array([self.index_for_timestep(t) for t in times.tolist()])
-
-    @classmethod
-    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Without churn there is no noise to shape."""
-        reasons = super()._inert(values)
-        if not values.get("s_churn"):
-            for name in ("s_tmin", "s_tmax", "s_noise"):
-                reasons[name] = "s_churn is 0: no noise is added."
-        return reasons
 
 
 class EulerAncestralDiscreteScheduler(SigmaScheduler):

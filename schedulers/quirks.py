@@ -143,7 +143,7 @@ _MIDPOINTS = (
     "DPMSolverSDEScheduler",
 )
 
-_FLOW = ("FlowMatchEulerDiscreteScheduler",)
+_FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
     # --- DDIM ---
@@ -404,6 +404,17 @@ QUIRKS: tuple[Quirk, ...] = (
         "The grid runs from 1 to 1/T and is shifted once.",
         "the last sigma of 10 steps at shift 3 is 0.0089 instead of 0.0030",
         _shifts_twice,
+    ),
+    Quirk(
+        "flow-churn",
+        "Churn leaves the flow",
+        _FLOW[1:],
+        "s_churn above 0",
+        "Noise is added without weighing the data down, and drawn again, unused, for the second "
+        "call of a step.",
+        "The churned sample is (1 - sigma_hat) x0 + sigma_hat eps, and is drawn once.",
+        "alpha + sigma is up to 1.25 instead of 1 after the churn of a step from sigma = 0.6",
+        lambda settings: bool(settings.get("s_churn")),
     ),
     Quirk(
         "flow-custom-times",

@@ -15,7 +15,7 @@ from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
-from .flow_match import FlowMatchEulerDiscreteScheduler
+from .flow_match import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
@@ -42,6 +42,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DEISMultistepScheduler,
             KarrasVeScheduler,
             FlowMatchEulerDiscreteScheduler,
+            FlowMatchHeunDiscreteScheduler,
         )
     }
 )

@@ -865,6 +865,22 @@ class CountedScheduler(Scheduler):
         return self._step_index
 
 
+class TwoCalls(CountedScheduler):
+    """Two model calls a step, but one in the last, which ends at sigma = 0."""
+
+    order = 2
+    _depth = 2
+
+    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
+        """The order of the step that call ``i`` opens (1) or completes (2)."""
+        return max(1 + i % 2, super().effective_order(i, settings))
+
+    @property
+    def state_in_first_order(self) -> bool:
+        """Whether the next call opens a step (True) or closes one (False)."""
+        return self._step_index is None or self._step_index % 2 == 0
+
+
 def _all_or_nothing(set_timesteps: Callable[..., None]) -> Callable[..., None]:
     """Wrap ``set_timesteps`` so that a refused call leaves the scheduler as it was."""
 

@@ -26,7 +26,13 @@ from .checks import (
     check_whole,
 )
 from .levels import Level, Stage, ve_level, vp_level
-from .scheduler import CountedScheduler, KarrasDiffusionSchedulers, Scheduler, batch_size
+from .scheduler import (
+    CountedScheduler,
+    KarrasDiffusionSchedulers,
+    Scheduler,
+    TwoCalls,
+    batch_size,
+)
 
 
 class TrainedScheduler(Scheduler):
@@ -436,11 +442,9 @@ class SigmaScheduler(LevelScheduler):
         return reasons
 
 
-class TwoCallScheduler(SigmaScheduler):
-    """Two model calls a step, but one in the last, which ends at sigma = 0."""
+class TwoCallScheduler(TwoCalls, SigmaScheduler):
+    """Two calls a step, over all training steps or the first of them."""
 
-    order = 2
-    _depth = 2
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
 
     def _spread_over(self, num_train_timesteps: int | None) -> None:
@@ -454,15 +458,6 @@ class TwoCallScheduler(SigmaScheduler):
     @property
     def _train_steps(self) -> int:
         return int(getattr(self, "_spread", None) or self.config["num_train_timesteps"])
-
-    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
-        """The order of the step that call ``i`` opens (1) or completes (2)."""
-        return max(1 + i % 2, super().effective_order(i, settings))
-
-    @property
-    def state_in_first_order(self) -> bool:
-        """Whether the next call opens a step (True) or closes one (False)."""
-        return self._step_index is None or self._step_index % 2 == 0
 
 
 class MidpointScheduler(TwoCallScheduler):

@@ -119,8 +119,9 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
 def test_half_in_half_out_over_a_run(name: str, dtype: torch.dtype) -> None:
     scheduler = make(name)
     top = torch.from_numpy(noise(1) * scheduler.stages[0].here.scale).to(dtype)
-    model = [torch.from_numpy(np.tanh(noise(i))).to(dtype) for i in range(len(scheduler.stages))]
-    for moment in walk(scheduler, lambda i, _: model[i], top, generator=torch.Generator()):
+    # one answer throughout: a flow read at sigma = 1e-3 would magnify a change past float16
+    x0 = torch.from_numpy(np.tanh(noise(2))).to(dtype)
+    for moment in walk(scheduler, lambda *_: x0, top, generator=torch.Generator()):
         assert moment.after.dtype == moment.pred.dtype == dtype
         assert bool(moment.after.isfinite().all())
 

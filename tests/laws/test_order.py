@@ -115,6 +115,7 @@ SOLVERS = [
         for order in (1, 2, 3)
     ),
     ("FlowMatchEulerDiscreteScheduler", {"compat": "paper"}, {}, 1),
+    ("FlowMatchHeunDiscreteScheduler", {"compat": "paper"}, {}, 2),
     ("KarrasVeScheduler", {"s_churn": 0.0, "compat": "paper"}, {}, 2),
 ]
 

@@ -349,16 +349,46 @@ def test_a_flow_prediction_off_the_flow_is_read_with_rho(name: str) -> None:
     assert found == pytest.approx((here.alpha + here.sigma) / here.alpha)
 
 
-FLOW = "FlowMatchEulerDiscreteScheduler"
+FLOW, FLOW_HEUN = "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"
 
 
 @pytest.mark.quirk("flow-shift-twice", "diffusers", "paper")
-def test_a_flow_is_shifted_twice() -> None:
+@pytest.mark.parametrize("name", [FLOW, FLOW_HEUN])
+def test_a_flow_is_shifted_twice(name: str) -> None:
     def last(compat: str) -> float:
-        return float(make(FLOW, 10, shift=3.0, compat=compat).sigmas[-2])
+        return float(make(name, 10, shift=3.0, compat=compat).sigmas[-2])
 
     assert last("diffusers") == pytest.approx(0.0089, abs=1e-4)
     assert last("paper") == pytest.approx(3 / 1002, rel=1e-6)
+
+
+@pytest.mark.quirk("flow-churn", "diffusers", "paper")
+def test_churn_on_a_flow() -> None:
+    """By the paper the rows of a churned step still land on the path, and noise is drawn once."""
+
+    def draws(compat: str) -> int:
+        scheduler = make(FLOW_HEUN, 10, compat=compat)
+        source = np.random.default_rng(1)
+        top = noise(1)
+        list(walk(scheduler, lambda _, x: 0 * x, top, generator=source, s_churn=4.0, s_noise=1.0))
+        drawn, again = 0, np.random.default_rng(1)
+        while again.bit_generator.state != source.bit_generator.state:
+            again.standard_normal(top.shape)
+            drawn += 1
+        return drawn
+
+    churn = {"s_churn": 4.0}
+    for compat, exact in (("diffusers", False), ("paper", True)):
+        scheduler = make(FLOW_HEUN, 10, compat=compat)
+        for i in range(2, len(scheduler.stages) - 1, 2):
+            here, target = scheduler.stages[i].here, scheduler.stages[i].target
+            row = scheduler.row(i, churn)
+            signal = row.x[0] * here.alpha + sum(row.x0)
+            spread = math.hypot(row.x[0] * here.sigma + sum(row.eps), row.noise)
+            off = max(abs(signal - target.alpha), abs(spread - target.sigma))
+            assert off < 1e-9 if exact else off > 1e-2
+    assert draws("diffusers") == 10 + 9
+    assert draws("paper") == 8  # pure noise is not raised, and a step to 0 keeps none of it
 
 
 @pytest.mark.quirk("flow-custom-times", "diffusers", "paper")

@@ -32,6 +32,7 @@ DIFFUSERS = {
     "DEISMultistepScheduler": "scheduling_deis_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
+    "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
 }
 
 
@@ -55,9 +56,17 @@ def completed(scheduler: SchedulerLike) -> SchedulerLike:
     if hasattr(scheduler, "scale_noise"):
         scheduler.init_noise_sigma = 1.0
         scheduler.scale_model_input = lambda sample, timestep: sample
-        scheduler.add_noise = lambda samples, noise, times: scheduler.scale_noise(
-            samples, times, noise
-        )
+
+        def add_noise(
+            samples: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
+        ) -> torch.Tensor:
+            before, parts = scheduler._step_index, []  # one of them moves it
+            for k, (sample, z) in enumerate(zip(samples, noise, strict=True)):
+                parts.append(scheduler.scale_noise(sample, times[k % len(times)][None], z))
+                scheduler._step_index = before
+            return torch.stack(parts)
+
+        scheduler.add_noise = add_noise
     return scheduler
 
 

@@ -142,3 +142,37 @@ def test_a_time_for_every_token(stochastic: bool) -> None:
     assert found.pred_original_sample == pytest.approx(
         again.pred_original_sample.numpy(), abs=EXACT
     )
+
+
+HEUN = "FlowMatchHeunDiscreteScheduler"
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_heun_grids(shift: float) -> None:
+    ours = SCHEDULERS[HEUN](shift=shift)
+    theirs = diffusers_scheduler(HEUN, shift=shift)
+    assert_same_grid(ours, theirs, "fresh")
+    for steps in range(1, 201):
+        ours.set_timesteps(steps)
+        theirs.set_timesteps(steps)
+        assert_same_grid(ours, theirs, f"{steps} steps")
+
+
+@pytest.mark.parametrize("churn", [{}, {"s_churn": 4.0, "s_tmin": 0.2, "s_noise": 1.01}], ids=str)
+@pytest.mark.parametrize("seeds", [(3,), (5, 6)])
+def test_heun_runs(churn: dict[str, object], seeds: tuple[int, ...]) -> None:
+    for steps, shift in ((1, 1.0), (2, 3.0), (7, 3.0), (20, 1.0)):
+        assert_same_run(Case(HEUN, {"shift": shift}, steps, step=churn, seeds=seeds))
+    assert_same_run(Case(HEUN, {}, 10, start=8, begin=True, step=churn, seeds=seeds))
+
+
+def test_heun_noises_to_the_present_level() -> None:
+    case = Case(HEUN, steps=6)
+    ours, theirs = case.ours(), case.theirs()
+    x, z = unit_noise(1), unit_noise(2)
+    for t in theirs.timesteps[:3]:
+        for scheduler in (ours, theirs):
+            scheduler.step(x, t, x)
+        a = ours.scale_noise(x, ours.timesteps[-1:], z)
+        torch.testing.assert_close(a, theirs.scale_noise(x, t, z), rtol=0, atol=EXACT)
+        assert ours.state_in_first_order == theirs.state_in_first_order
