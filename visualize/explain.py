@@ -188,21 +188,41 @@ def _band(share: float) -> str:
 
 def _move(plan: Schedule, i: int) -> str:
     stage, row = plan.stages[i], plan.rows[i]
-    start, end = short(stage.here.rho), short(stage.target.rho)
-    if _corrects(row):
-        verb = f"a second look at σ/α {start} corrects the trial step"
-        return verb if stage.target.sigma else f"{verb} and ends clean"
+    start, end = _place(stage.here), _place(stage.target)
     trial = _is_trial(plan, i)
+    look = _look(plan, i)
+    if look > 1:
+        verb = f"a {ORDINALS.get(look, 'further')} look, at {start}, "
+        verb += "tries the step again" if trial else "corrects the trial step"
+        return verb if stage.target.sigma or trial else f"{verb} and ends clean"
     kind = "a trial step" if trial else f"an order-{plan.orders[i]} step"
-    goal = f"from σ/α {start} to {end}" if stage.target.sigma else f"from σ/α {start} to clean"
+    goal = f"from {start} to {end.removeprefix('σ/α ') if stage.here.alpha else end}"
     reach = 0 if trial else row.reach
     calls = f", made of the last {reach} calls" if reach > 1 else ""
     return f"{kind} {goal}{calls}"
 
 
+ORDINALS = {2: "second", 3: "third", 4: "fourth"}
+
+
+def _place(level: Level) -> str:
+    """A level in words: pure noise and clean are what the ends of a run are called."""
+    if level.alpha == 0.0:
+        return "pure noise"
+    return f"σ/α {short(level.rho)}" if level.sigma else "clean"
+
+
 def _corrects(row: Weights) -> bool:
-    """Whether the row starts again from the sample of the call before (a two-call solver)."""
-    return len(row.x) > 1 and row.x[1] != 0.0
+    """Whether the row starts again from the sample of an earlier call (a solver of many calls)."""
+    return bool(row.x) and row.x[0] == 0.0 and any(weight != 0.0 for weight in row.x[1:])
+
+
+def _look(plan: Schedule, i: int) -> int:
+    """Which call this is among those that start from the same sample, counted from 1."""
+    first = i
+    while first > 0 and _corrects(plan.rows[first]):
+        first -= 1
+    return i - first + 1
 
 
 def _is_trial(plan: Schedule, i: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sampling import RunSpec, schedule
 from schedulers import NAMES, SCHEDULERS
 from visualize.about import about, active_quirks, own_quirks, spellings
+from visualize.explain import sentence
 from visualize.explore import Explorer
 
 
@@ -46,6 +48,21 @@ def test_no_two_names_share_a_spelling() -> None:
     for label in NAMES:
         for spelling in spellings(label):
             assert owners.setdefault(spelling, label) == label
+
+
+def test_a_step_of_many_calls_is_told_call_by_call() -> None:
+    plan = schedule(RunSpec(scheduler="PNDMScheduler", steps=10))
+    told = [sentence(plan, i) for i in range(4)]
+    assert "a trial step from σ/α 60.8" in told[0]
+    assert "a second look" in told[1] and "tries the step again" in told[1]
+    assert "a third look" in told[2] and "tries the step again" in told[2]
+    assert "a fourth look" in told[3] and "corrects the trial step" in told[3]
+
+
+def test_a_run_from_pure_noise_is_told_without_infinity() -> None:
+    plan = schedule(RunSpec(scheduler="FlowMatchEulerDiscreteScheduler", steps=4))
+    assert "from pure noise to σ/α" in sentence(plan, 0)
+    assert "∞" not in "".join(sentence(plan, i) for i in range(plan.nfe))
 
 
 def test_the_page_knows_which_quirks_a_run_meets() -> None:
