@@ -99,7 +99,7 @@ class NumpyBackend:
 
     def root32(self, x: np.ndarray) -> np.ndarray:
         """The library's own float32 square root, which torch rounds as the machine likes."""
-        return np.sqrt(x)
+        return np.asarray(np.sqrt(x))
 
     def log32(self, x: float) -> float:
         """The library's own float32 logarithm."""

@@ -71,34 +71,41 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
 
     The wrapped body runs with the checked values and ``self.config`` in place.
     """
-    signature = inspect.signature(init)
-    names = [name for name in signature.parameters if name != "self"]
+
+    @functools.cache
+    def known() -> dict[str, Any]:
+        """Parameters with their defaults, read when the first object is made."""
+        return {p.name: p.default for p in inspect.signature(init).parameters.values()}
 
     @functools.wraps(init)
     def wrapper(self: ConfigMixin, *args: Any, **kwargs: Any) -> None:
         hidden = {k: v for k, v in kwargs.items() if k.startswith("_")}
         given = {k: v for k, v in kwargs.items() if not k.startswith("_")}
-        unknown = [name for name in given if name not in signature.parameters]
+        values = known().copy()
+        del values["self"]
+        unknown = [name for name in given if name not in values]
         if unknown:
             raise TypeError(
                 f"{type(self).__name__} has no parameter {unknown[0]!r}; it takes "
-                f"{', '.join(names)}."
+                f"{', '.join(values)}."
             )
-        bound = signature.bind(self, *args, **given)
-        bound.apply_defaults()
-        values = {name: bound.arguments[name] for name in names}
+        if args:
+            # Binding says what is wrong with too many or doubled arguments.
+            given |= inspect.signature(init).bind(self, *args, **given).arguments
+            del given["self"]
+        values |= given
         for name, translation in self._translations.items():
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = translation.get(value, value)
         for parameter in self.parameters():
-            if parameter.call == "init":
-                values[parameter.name] = parameter.check(values[parameter.name])
+            value = values[parameter.name] if parameter.call == "init" else parameter.default
+            if value is not parameter.default:
+                values[parameter.name] = parameter.check(value)
         config = {k: v for k, v in values.items() if k not in OWN_KEYWORDS}
         if values.get("compat", "diffusers") != "diffusers":
             config["compat"] = values["compat"]
-        passed = set(given) | set(names[: len(args)])
-        defaults = [name for name in config if name not in passed]
+        defaults = [name for name in config if name not in given]
         if defaults:
             config["_use_default_values"] = defaults
         self._config = FrozenDict({**hidden, **config})

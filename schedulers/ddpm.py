@@ -50,6 +50,7 @@ class DDPMScheduler(VpScheduler):
         "Eq. 7 and algorithm 2.",
     )
 
+    _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "custom_timesteps")
     # A sibling's config may say None where it means the default.
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "variance_type": {None: "fixed_small"}

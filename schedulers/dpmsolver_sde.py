@@ -83,6 +83,8 @@ class DPMSolverSDEScheduler(MidpointScheduler):
     def _doubled(levels: np.ndarray) -> np.ndarray:
         return np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
 
+    _kept: ClassVar[tuple[str, ...]] = (*MidpointScheduler._kept, "_asked")
+
     def _spaced_grid(
         self, num_inference_steps: int | None, timesteps: Any, check: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:

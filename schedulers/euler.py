@@ -125,7 +125,7 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
         if self._continuous:
             times = np.float32(0.25) * np.log(self._rho_table[::-1])
             self._publish("timesteps", times)
-            self._times = times.tolist()
+            self._times = tuple(times.tolist())
 
     @property
     def _continuous(self) -> bool:
@@ -182,7 +182,7 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
             times = np.float32(0.25) * np.log(levels[:-1])
         super()._lay_out(times, levels, n, device)
 
-    def _lookup_times(self) -> list[float]:
+    def _lookup_times(self) -> Sequence[float]:
         return [] if self._continuous else self._times
 
     def _reading(self, stage: Stage, key: StepKey) -> Reading:

@@ -47,6 +47,8 @@ class KarrasVeScheduler(Scheduler):
     )
     order = 2
 
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_raised")
+
     @configured
     def __init__(
         self,
@@ -79,6 +81,7 @@ class KarrasVeScheduler(Scheduler):
             ValueError: It is below 1.
         """
         n = check_steps(num_inference_steps, None)
+        self._raised = (None, 0.0)
         low, high = float(self.config["sigma_min"]), float(self.config["sigma_max"])
         power = 2.0 if self.compat == "diffusers" else 1.0
         # From the largest level geometrically to the smallest; a single step starts at the top.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -160,6 +160,8 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
         "2206.00927",
         "Algorithm 1, down to sigma_down; k-diffusion sample_dpm_2_ancestral.",
     )
+
+    _kept: ClassVar[tuple[str, ...]] = (*KDPM2DiscreteScheduler._kept, "_downs", "_ups")
 
     def _aims(self, levels: np.ndarray) -> np.ndarray:
         here, after = levels[:-1].astype(np.float64), levels[1:].astype(np.float64)

@@ -15,6 +15,7 @@ from .arrays import Array
 from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .scheduler import StepKey
+from .shelf import kept
 from .trained import LevelScheduler
 
 #: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
@@ -28,6 +29,7 @@ GRIDS = (*CURVES, "use_flow_sigmas")
 class OpenGridScheduler(LevelScheduler):
     """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
 
+    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
     _flow_shift = 1.0
     #: Whether Karras times of a cosine schedule are cut off rather than rounded.
@@ -43,11 +45,12 @@ class OpenGridScheduler(LevelScheduler):
         self._publish("lambda_t", -self._log_rho_table)
         self._fresh_grid()
 
+    @kept
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
         self._install(times, self._rho_table.copy(), None)
 
-    def _lookup_times(self) -> list[float]:
+    def _lookup_times(self) -> Sequence[float]:
         # Curves read the table by sigma and are clamped to it; only spaced times can leave it.
         curved = any(self._setting(name) for name in GRIDS)
         return [] if curved else self._times
@@ -104,7 +107,7 @@ class OpenGridScheduler(LevelScheduler):
             times = (levels * self._train_steps).astype(np.int64)
         elif levels is None:
             if times[0] > len(table) - 1:
-                self._times, self._rhos = times.tolist(), []
+                self._times, self._rhos = times.tolist(), ()
                 self._check_visited()
             levels = np.interp(times, np.arange(len(table)), table)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,11 @@ class PNDMScheduler(VpScheduler, CountedScheduler):
     #: Order of the multistep method, under upstream's name.
     pndm_order = 4
 
+    _kept: ClassVar[tuple[str, ...]] = (
+        *VpScheduler._kept,
+        *("_stride", "_prk_times", "prk_timesteps", "plms_timesteps"),
+    )
+
     @configured
     def __init__(
         self,
@@ -82,7 +87,7 @@ class PNDMScheduler(VpScheduler, CountedScheduler):
         #: Whether outputs are combined as they are, and read at the level the step starts from.
         self._mixes_outputs = compat == "diffusers" and prediction_type == "v_prediction"
         self._keeps = frozenset({"x", "eps", "x0"} if self._mixes_outputs else {"x", "eps"})
-        self._prk_times: list[float] = []
+        self._prk_times: tuple[float, ...] = ()
         self.prk_timesteps: np.ndarray | None = None
         self.plms_timesteps: np.ndarray | None = None
         self._make_table(tensor_format)
@@ -115,8 +120,10 @@ class PNDMScheduler(VpScheduler, CountedScheduler):
             halves = (starts - ends) // 2 if self.compat == "paper" else self._stride // 2
             prk = np.stack([starts, ends + halves, ends + halves, ends], axis=1).ravel()
             plms = times[3:] if len(times) > 3 else times[-1:]
+        for shared in (prk, plms):
+            shared.setflags(write=False)
         self.prk_timesteps, self.plms_timesteps = prk, plms
-        self._prk_times = prk.tolist()
+        self._prk_times = tuple(prk.tolist())
         super()._set_times(np.concatenate([prk, plms]), n, device)
 
     def calls_of(self, steps: int) -> int:

@@ -26,6 +26,7 @@ from .checks import CURVES, check_batch_times, check_whole, shown
 from .config import ConfigMixin
 from .levels import Level, Stage
 from .output import StepOutput
+from .shelf import Grid, Shelf, kept, shelf_for
 from .tables import TrainingTable
 from .weights import Weights
 
@@ -168,10 +169,16 @@ class Scheduler(ConfigMixin):
     #: Parameters of other classes that this one reads when a config carries them, as upstream.
     _reads_foreign: ClassVar[frozenset[str]] = frozenset()
 
+    #: Every attribute that ``set_timesteps`` sets, where the grid follows from config and arguments
+    #: alone: equal objects then share it. None where it depends on more.
+    _kept: ClassVar[tuple[str, ...] | None] = None
+
     sigmas: Array
+    _timesteps: Any
+    _own_timesteps: Any
     num_inference_steps: int | None
-    _times: list[float]
-    _rhos: list[float]
+    _times: Sequence[float]
+    _rhos: Sequence[float]
     _positions: dict[float, int] | None
     _plans: dict[tuple[Any, ...], Plan]
     _memory: deque[Evaluation]
@@ -181,10 +188,11 @@ class Scheduler(ConfigMixin):
     init_noise_sigma: Any = 1.0
 
     def __init_subclass__(cls) -> None:
-        """Make ``set_timesteps`` of every class all or nothing."""
+        """Make ``set_timesteps`` of every class all or nothing, and its grids shared."""
         super().__init_subclass__()
         if "set_timesteps" in cls.__dict__:
-            cls.set_timesteps = _all_or_nothing(cls.__dict__["set_timesteps"])  # type: ignore[attr-defined]
+            whole = _all_or_nothing(cls.__dict__["set_timesteps"])
+            cls.set_timesteps = kept(whole)  # type: ignore[attr-defined]
 
     # --- construction -------------------------------------------------------------------------
 
@@ -196,6 +204,7 @@ class Scheduler(ConfigMixin):
         self.tensor_format = tensor_format
         self.num_inference_steps = None
         self._published: dict[str, tuple[np.ndarray, Any]] = {}
+        self._timesteps = self._own_timesteps = None
         self._stages: tuple[Stage, ...] | None = None
         self._forget()
 
@@ -228,22 +237,43 @@ class Scheduler(ConfigMixin):
         self._check_format(tensor_format)
         if tensor_format != self.tensor_format:
             self.tensor_format = tensor_format
-            for name, (array, device) in self._published.items():
-                self._publish(name, array, device)
+            for name in self._published:
+                self.__dict__.pop(name, None)
+            own, assigned = self._own_timesteps, self._timesteps
+            self._timesteps = self._own_timesteps = None
+            if assigned is not own:
+                self._timesteps = self._in_format(host_values(assigned))
         return self
 
     def _publish(self, name: str, array: np.ndarray, device: Any = None) -> None:
-        """Set a public attribute to a host array in the format of ``tensor_format``."""
+        """Give a host array a public name; it is shown in the format of ``tensor_format``."""
+        array.setflags(write=False)
         self._published[name] = (array, device)
-        exported = array if self.tensor_format == "np" else torch_backend().tensor(array, device)
         if name == "timesteps":
-            self._timesteps = self._own_timesteps = exported
+            self._timesteps = self._own_timesteps = None
         else:
-            setattr(self, name, exported)
+            self.__dict__.pop(name, None)
+
+    def _in_format(self, array: np.ndarray, device: Any = None) -> Array:
+        """A copy of a host array in the format of ``tensor_format``."""
+        if self.tensor_format == "np":
+            return array.copy()
+        return torch_backend().tensor(array, device)
+
+    def __getattr__(self, name: str) -> Any:
+        """A published array, made when it is first looked at; else a config key."""
+        published = self.__dict__.get("_published", {})
+        if name not in published:
+            return super().__getattr__(name)
+        value = self.__dict__[name] = self._in_format(*published[name])
+        return value
 
     @property
     def timesteps(self) -> Array:
         """The times at which the model is asked, in the order of the calls."""
+        if self._timesteps is None and "timesteps" in self._published:
+            own = self._in_format(*self._published["timesteps"])
+            self._timesteps = self._own_timesteps = own
         return self._timesteps
 
     @timesteps.setter
@@ -251,7 +281,7 @@ class Scheduler(ConfigMixin):
         # Callers of diffusers cut the schedule short by assignment.
         self._timesteps = values
         if values is not None:
-            self._times = host_values(values).astype(np.float64).tolist()
+            self._times = tuple(host_values(values).astype(np.float64).tolist())
             self._positions = None
             if self._stateless:
                 self._stages = None
@@ -291,18 +321,34 @@ class Scheduler(ConfigMixin):
         """
         self._publish("timesteps", times, device)
         self._publish("sigmas", sigmas)
-        self._times = times.tolist()
-        self._positions = None
-        self._rhos = sigmas.tolist()
+        self._times = tuple(times.tolist())
+        self._rhos = tuple(sigmas.tolist())
         self.num_inference_steps = n
-        self._stages = None
         self._forget()
         #: Whether the data prediction is clipped or thresholded.
         self._alters = bool(self._setting("thresholding") or self._setting("clip_sample"))
         if n is not None:
             self._check_visited()
 
+    def _shelf(self) -> Shelf | None:
+        """Where the grids of equal objects are."""
+        held: tuple[Any, Shelf | None] | None = self.__dict__.get("_shelf_of")
+        if held is None or held[0] is not self._config:
+            held = self._shelf_of = (self._config, shelf_for(type(self), self._config))
+        return held[1]
+
+    def _take_over(self, grid: Grid) -> None:
+        """Stand where laying this grid out would have led."""
+        for name in grid.published:
+            self.__dict__.pop(name, None)
+        self._published.update(grid.published)
+        self._timesteps = self._own_timesteps = None
+        self.__dict__.update(grid.attributes)
+        self._forget()
+
     def _forget(self) -> None:
+        self._positions = None
+        self._stages = None
         self._plans = {}
         self._memory = deque(maxlen=max(self._depth - 1, 0))
         self._step_index = None

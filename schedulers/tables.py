@@ -6,6 +6,7 @@ smallest sigma by up to 2.6e-4 and some integer timesteps with it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -136,3 +137,55 @@ def rhos(alphas_cumprod: Float32) -> Float32:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratios: Float32 = np.sqrt((np.float32(1.0) - alphas_cumprod) / alphas_cumprod)
     return ratios
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseTable:
+    """A training table with all that follows from it; shared, so none of it can be written.
+
+    Attributes:
+        betas: Noise variance added by each training step, shape (T,).
+        alphas: One minus each.
+        cumulative: alphas_cumprod.
+        rhos: Noise-to-signal ratio of every step.
+        log_rhos: Its logarithm.
+    """
+
+    betas: Float32
+    alphas: Float32
+    cumulative: Float32
+    rhos: Float32
+    log_rhos: Float32
+
+
+@functools.lru_cache(maxsize=64)
+def noise_table(
+    beta_schedule: str,
+    beta_start: float,
+    beta_end: float,
+    n: int,
+    trained_betas: tuple[float, ...] | None,
+    zero_snr: bool,
+    floor: bool,
+) -> NoiseTable:
+    """The table of a training schedule.
+
+    Args:
+        beta_schedule: As for ``named_betas``.
+        beta_start: First beta.
+        beta_end: Last beta.
+        n: Number of training steps.
+        trained_betas: Betas given one by one instead.
+        zero_snr: Whether to rescale to zero terminal SNR.
+        floor: Whether the last alphas_cumprod is then kept off zero.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        betas = make_betas(beta_schedule, beta_start, beta_end, n, trained_betas, zero_snr)
+        product = cumulative(betas)
+        if zero_snr and floor:
+            product[-1] = ZERO_SNR_FLOOR
+        ratios = rhos(product)
+        table = NoiseTable(betas, np.float32(1.0) - betas, product, ratios, np.log(ratios))
+    for array in (betas, table.alphas, product, ratios, table.log_rhos):
+        array.setflags(write=False)
+    return table

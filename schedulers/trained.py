@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from .scheduler import (
     TwoCalls,
     batch_size,
 )
+from .shelf import kept
 
 
 class TrainedScheduler(Scheduler):
@@ -50,28 +51,23 @@ class TrainedScheduler(Scheduler):
         """Betas and their products, from the config."""
         self._start(tensor_format)
         config = self.config
-        zero_snr = bool(self._setting("rescale_betas_zero_snr"))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            betas = tables.make_betas(
-                config["beta_schedule"],
-                config["beta_start"],
-                config["beta_end"],
-                config["num_train_timesteps"],
-                config["trained_betas"],
-                zero_snr,
-            )
-            cumulative = tables.cumulative(betas)
-            if zero_snr and self._zero_snr_floor:
-                cumulative[-1] = tables.ZERO_SNR_FLOOR
-            self._rho_table = tables.rhos(cumulative)
-            self._log_rho_table = np.log(self._rho_table)
-        self._table = cumulative
-        self._betas = betas
+        trained = config["trained_betas"]
+        made = tables.noise_table(
+            config["beta_schedule"],
+            config["beta_start"],
+            config["beta_end"],
+            config["num_train_timesteps"],
+            None if trained is None else tuple(np.asarray(trained, np.float64).tolist()),
+            bool(self._setting("rescale_betas_zero_snr")),
+            self._zero_snr_floor,
+        )
+        self._betas, self._table = made.betas, made.cumulative
+        self._rho_table, self._log_rho_table = made.rhos, made.log_rhos
         #: alpha and sigma of every training step, by device and dtype.
         self._device_tables: dict[Any, tuple[Array, ...]] = {}
-        self._publish("betas", betas)
-        self._publish("alphas", np.float32(1.0) - betas)
-        self._publish("alphas_cumprod", cumulative)
+        self._publish("betas", made.betas)
+        self._publish("alphas", made.alphas)
+        self._publish("alphas_cumprod", made.cumulative)
 
     @property
     def training(self) -> tables.TrainingTable:
@@ -123,7 +119,7 @@ class TrainedScheduler(Scheduler):
     #: How many times past the table are clamped to it rather than refused.
     _late_times_allowed: ClassVar[int] = 1
 
-    def _lookup_times(self) -> list[float]:
+    def _lookup_times(self) -> Sequence[float]:
         """Times at which the grid reads the table."""
         return self._times
 
@@ -167,7 +163,15 @@ class VpScheduler(TrainedScheduler):
     _stateless = True
     _zero_snr_floor = False
     _late_times_allowed = 0
+    _kept: ClassVar[tuple[str, ...]] = (
+        "_times",
+        "_rhos",
+        "num_inference_steps",
+        "_alters",
+        "_sampled",
+    )
 
+    @kept
     def _fresh_grid(self) -> None:
         steps = self._train_steps
         times = np.arange(steps, dtype=np.int64)[::-1].copy()
@@ -188,7 +192,7 @@ class VpScheduler(TrainedScheduler):
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._sampled = n
         if times[0] >= len(self._table):
-            self._times, self._rhos = times.tolist(), []
+            self._times, self._rhos = times.tolist(), ()
             self._check_visited()
         final = self._target(int(times[-1]), times, len(times) - 1)
         self._install(times, np.append(self._rho_table[times], np.float32(final.rho)), n, device)
@@ -294,8 +298,17 @@ class SigmaScheduler(LevelScheduler):
         """Dtype of ``timesteps`` after ``set_timesteps``."""
         return np.float32
 
+    _kept: ClassVar[tuple[str, ...]] = (
+        "_times",
+        "_rhos",
+        "num_inference_steps",
+        "_alters",
+        "_scaled",
+    )
+
     # --- the grid -----------------------------------------------------------------------------
 
+    @kept
     def _fresh_grid(self) -> None:
         """The whole training schedule, which a fresh object shows."""
         times = np.arange(self._train_steps, dtype=self._fresh_dtype)[::-1].copy()
@@ -354,7 +367,7 @@ class SigmaScheduler(LevelScheduler):
         times = times.astype(self._spacing_dtype)
         steps = np.arange(len(self._rho_table))
         if check and times[0] > len(steps) - 1:
-            self._times, self._rhos = times.tolist(), []
+            self._times, self._rhos = times.tolist(), ()
             self._check_visited()
         levels = self._interpolate(times, steps, n)
         curved = self._curve(float(levels[-1]), float(levels[0]), n)
@@ -368,6 +381,7 @@ class SigmaScheduler(LevelScheduler):
         del n
         return np.asarray(np.interp(times, steps, self._rho_table))
 
+    @kept
     def _show_whole_run(self) -> None:
         """Show the run over every training step, as upstream's constructor of these classes."""
         self._fresh_grid()
@@ -445,6 +459,7 @@ class SigmaScheduler(LevelScheduler):
 class TwoCallScheduler(TwoCalls, SigmaScheduler):
     """Two calls a step, over all training steps or the first of them."""
 
+    _kept: ClassVar[tuple[str, ...]] = (*SigmaScheduler._kept, "_spread")
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
 
     def _spread_over(self, num_train_timesteps: int | None) -> None:

@@ -2,13 +2,14 @@
 
 import copy
 import pickle
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from schedulers import SCHEDULERS
+from schedulers import SCHEDULERS, shelf
 from tests.laws.driver import (
     NAMES,
     STEPS,
@@ -171,11 +172,60 @@ def test_objects_share_nothing(name: str) -> None:
     assert len(a.timesteps) != len(b.timesteps)
     for t in a.timesteps[:1]:
         a.scale_model_input(torch_noise(1), t)
-    shared = {
-        id(value) for value in vars(a).values() if isinstance(value, (list, dict, np.ndarray))
-    } & {id(value) for value in vars(b).values()}
+
+    def own(scheduler: SchedulerLike) -> set[int]:
+        return {
+            id(value)
+            for value in vars(scheduler).values()
+            if isinstance(value, (list, dict))
+            or (isinstance(value, np.ndarray) and value.flags.writeable)
+        }
+
+    shared = own(a) & own(b)
     assert not shared
     assert noise(1).flags.writeable
+
+
+def plain(value: object) -> object:
+    """A value of an attribute, so that equal ones compare equal."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, deque)):
+        return [plain(entry) for entry in value]
+    return plain(vars(value)) if hasattr(value, "__dict__") else value
+
+
+def state(scheduler: SchedulerLike) -> dict[str, object]:
+    """Every attribute but the exported copies of the published arrays."""
+    left_out = {*scheduler._published, "_timesteps", "_own_timesteps", "_shelf_of"}
+    return {key: plain(value) for key, value in vars(scheduler).items() if key not in left_out}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shared_grid_is_the_one_laid_out_afresh(name: str) -> None:
+    """What equal objects take over from each other leaves nothing of the run before."""
+    for settings in settings_of(name)[:12]:
+        shelf._shelf.cache_clear()
+        first = make(name, **settings)
+        again = make(name, STEPS + 1, **settings)
+        top = torch_noise(1) * again.stages[0].here.scale
+        steps = walk(again, tanh, top, generator=torch.Generator())
+        next(steps), next(steps)
+        again.set_timesteps(STEPS)
+        assert state(again) == state(first), settings
+        assert again.timesteps.tolist() == first.timesteps.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exported_array_can_be_written(name: str) -> None:
+    """Callers who write to what they see change no other object, nor the grid itself."""
+    for kind in ("np", "pt"):
+        scheduler, other = make(name, tensor_format=kind), make(name, tensor_format=kind)
+        scheduler.timesteps[...] = 0
+        assert other.timesteps.tolist() == make(name, tensor_format=kind).timesteps.tolist()
+        assert other.timesteps[0] != 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,7 +245,8 @@ def test_a_schedule_cut_short_by_assignment() -> None:
         whole, cut = make(name, 10), make(name, 10)
         cut.timesteps = cut.timesteps[5:]
         x = torch_noise()
-        for t in cut.timesteps:
+        assert cut.set_format("np").timesteps.tolist() == whole.timesteps[5:].tolist()
+        for t in cut.set_format("pt").timesteps:
             one, other = (
                 s.step(x, t, x, generator=torch.Generator().manual_seed(0)).prev_sample
                 for s in (whole, cut)
@@ -206,9 +257,10 @@ def test_a_schedule_cut_short_by_assignment() -> None:
 def test_formats_switch_everything() -> None:
     for name in NAMES:
         scheduler = make(name, 5, tensor_format="np")
-        public = {k: v for k, v in vars(scheduler).items() if isinstance(v, np.ndarray)}
+        public = set(scheduler._published)
+        assert {type(getattr(scheduler, k)) for k in public} == {np.ndarray}
         scheduler.set_format("pt")
-        kinds = {k: type(getattr(scheduler, k)) for k in public if not k.startswith("_")}
+        kinds = {k: type(getattr(scheduler, k)) for k in public}
         assert set(kinds.values()) == {torch.Tensor}, kinds
         assert isinstance(scheduler.timesteps, torch.Tensor)
 
