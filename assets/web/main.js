@@ -711,12 +711,22 @@ function readZoom(text) {
   return zoom;
 }
 
+// What many schedulers list is written once in the schema, and listed by position.
+function unpacked(schema) {
+  for (const scheduler of schema.schedulers) {
+    for (const key of schema.packed) scheduler[key] = scheduler[key].map((k) => schema.shared[k]);
+  }
+  return schema;
+}
+
 let current = null;
 
 // Called by the page component's js_on_load.
 export function mount(element, props, server, trigger) {
   const holder = element.querySelector("[data-sigmascope]") || element;
-  current = new Explore(holder, JSON.parse(props.boot), { server, trigger });
+  const boot = JSON.parse(props.boot);
+  unpacked(boot.schema);
+  current = new Explore(holder, boot, { server, trigger });
 }
 
 // Called by the stream component for each message of a live run.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 import pytest
 
 from sampling import SpecError
 from visualize import page
+from visualize.explore import Explorer
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,17 @@ def test_the_endpoints_list_their_parameters(blocks: gr.Blocks) -> None:
         assert listed["config"]["type"]["type"] == "string"
         assert listed["steps"]["type"]["type"] == "number"
         assert endpoint["description"].endswith(".")
+
+
+def test_the_packed_schema_says_everything_once() -> None:
+    schema = Explorer(device="cpu").schema()
+    packed = page.packed(schema)
+    for entry, whole in zip(packed["schedulers"], schema["schedulers"], strict=True):
+        for key in packed["packed"]:
+            assert [packed["shared"][k] for k in entry[key]] == whole[key]
+    texts = [json.dumps(part, sort_keys=True) for part in packed["shared"]]
+    assert len(set(texts)) == len(texts)
+    assert len(json.dumps(packed)) < 0.6 * len(json.dumps(schema))
 
 
 def test_the_page_asks_by_the_names_that_its_modules_use(blocks: gr.Blocks) -> None:
