@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from schedulers import SCHEDULERS  # noqa: E402
-from tests.parity.oracle import diffusers_scheduler, k_diffusion  # noqa: E402
+from tests.parity.oracle import DIFFUSERS, diffusers_scheduler, k_diffusion  # noqa: E402
 
 SchedulerLike: TypeAlias = Any
 Run: TypeAlias = Callable[[], object]
@@ -65,6 +65,7 @@ ROWS = (
     Row("Heun", "HeunDiscreteScheduler", 2.5, sampler="sample_heun"),
     Row("DPM2", "KDPM2DiscreteScheduler", 2, sampler="sample_dpm_2"),
     Row("DPM2 a", "KDPM2AncestralDiscreteScheduler", 3, sampler="sample_dpm_2_ancestral"),
+    Row("DPM++ 2S a", "DPMPP2SAncestralScheduler", 3.5, sampler="sample_dpmpp_2s_ancestral"),
     Row("DPM++ SDE", "DPMSolverSDEScheduler", 5, sampler="sample_dpmpp_sde", generator=True),
     Row("DPM++ 2M", "DPMSolverMultistepScheduler", 4, sampler="sample_dpmpp_2m"),
     Row(
@@ -170,7 +171,7 @@ def k_loop(row: Row, scheduler: SchedulerLike, x: torch.Tensor, output: torch.Te
         extra["noise_sampler"] = k_diffusion().BrownianTreeNoiseSampler(
             x, *(float(s) for s in (sigmas[sigmas > 0].min(), sigmas.max()))
         )
-    if row.sampler in ("sample_euler_ancestral", "sample_dpm_2_ancestral", "sample_dpmpp_2m_sde"):
+    if "ancestral" in row.sampler or row.sampler == "sample_dpmpp_2m_sde":
         extra["noise_sampler"] = lambda *_: torch.randn_like(x)
     return lambda: sampler(lambda x, _: output, x, sigmas, disable=True, **extra)
 
@@ -234,12 +235,15 @@ def operations(device: str) -> bool:
     kept = True
     for row in ROWS:
         a = count(fresh(row, False, device), row, device)
-        b = count(fresh(row, True, device), row, device)
         within = a[1] <= row.floor + 1 and a[2] == 0
         kept &= within
+        theirs = ("-", "-", "-")
+        if row.scheduler in DIFFUSERS:
+            ops, full, reads = count(fresh(row, True, device), row, device)
+            theirs = (f"{ops:.1f}", f"{full:.1f}", f"{reads:.1f}")
         print(
-            f"{row.title:18s} {a[0]:5.1f} {b[0]:10.1f}  {a[1]:5.1f} {b[1]:6.1f}  ({row.floor:g})"
-            f"{a[2]:10.1f} {b[2]:10.1f}  {'' if within else '  over the floor'}"
+            f"{row.title:18s} {a[0]:5.1f} {theirs[0]:>10s}  {a[1]:5.1f} {theirs[1]:>6s}  "
+            f"({row.floor:g}){a[2]:10.1f} {theirs[2]:>10s}  {'' if within else '  over the floor'}"
         )
     return kept
 
@@ -256,13 +260,17 @@ def speeds(device: str, seconds: float) -> bool:
         against: list[float] = []
         against_k: list[float] = []
         for row in ROWS:
-            pair = [fresh(row, theirs, device) for theirs in (False, True)]
+            sides = (False, True) if row.scheduler in DIFFUSERS else (False,)
+            pair = [fresh(row, theirs, device) for theirs in sides]
             runs = [loop(scheduler, row, x, output) for scheduler in pair]
             if row.sampler:
-                runs.append(k_loop(row, pair[1], x, output))
-            ours, theirs, *k = (m / STEPS * 1e6 for m in medians(runs, seconds, device))
-            against.append(ours / theirs)
-            line = f"  {row.title:16s} {ours:8.1f} {theirs:9.1f} {against[-1]:7.3f}"
+                runs.append(k_loop(row, pair[-1], x, output))
+            ours, *k = (m / STEPS * 1e6 for m in medians(runs, seconds, device))
+            line = f"  {row.title:16s} {ours:8.1f} {'-':>9s} {'':7s}"
+            if row.scheduler in DIFFUSERS:
+                theirs = k.pop(0)
+                against.append(ours / theirs)
+                line = f"  {row.title:16s} {ours:8.1f} {theirs:9.1f} {against[-1]:7.3f}"
             if k:
                 against_k.append(ours / k[0])
                 line += f" {k[0]:11.1f} {against_k[-1]:7.3f}"
@@ -282,7 +290,7 @@ def grids(seconds: float) -> None:
     ratios = []
     options = ("", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
     for row in ROWS:
-        if row.title == "DPM++ 2M SDE":
+        if row.title == "DPM++ 2M SDE" or row.scheduler not in DIFFUSERS:
             continue
         for option in options:
             config = {option: True} if option else {}
@@ -301,6 +309,8 @@ def grids(seconds: float) -> None:
     print(f"  geomean {geomean(ratios):.3f}")
     ratios = []
     for row in ROWS:
+        if row.scheduler not in DIFFUSERS:
+            continue
         a, b = medians(
             [
                 lambda r=row: SCHEDULERS[r.scheduler](**r.config),

@@ -16,6 +16,7 @@ _HOMES = {
     "ddim": ["DDIMScheduler"],
     "ddpm": ["DDPMScheduler"],
     "deis": ["DEISMultistepScheduler"],
+    "dpmpp_2s": ["DPMPP2SAncestralScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .ddim import DDIMScheduler as DDIMScheduler
     from .ddpm import DDPMScheduler as DDPMScheduler
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
+    from .dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
     from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler

@@ -20,7 +20,29 @@ from .trained import MidpointScheduler
 from .weights import Weights
 
 
-class DPMSolverSDEScheduler(MidpointScheduler):
+class ExponentialMidpointScheduler(MidpointScheduler):
+    """Two calls a step, each exact while x0 is held, both from the sample at the step's start."""
+
+    family = "Sigma (k-diffusion)"
+
+    def _eta(self, i: int) -> float:
+        """Share of fresh noise that call ``i`` adds."""
+        raise AttributeError("a scheduler class must say how much noise a call adds")
+
+    def _default_key(self) -> StepKey:
+        return (1.0,)
+
+    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+        return (settings.get("s_noise", 1.0),)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        # A run that starts at a midpoint takes an ordinary step from there.
+        lag = i % 2 if len(past) > 1 else 0
+        here, target = past[lag].here, past[0].target
+        return euler.ancestral_exponential_row(here, target, lag, self._eta(i), *key)
+
+
+class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
     r"""DPM++ SDE: two ancestral exponential steps, from sigma to the midpoint and to the end.
 
         first call:   x'     = (down' / sigma) x + (1 - down' / sigma) x0 + up' z',
@@ -41,7 +63,6 @@ class DPMSolverSDEScheduler(MidpointScheduler):
 
     title = "DPM++ SDE"
     good_for = "Rich detail in few steps, at two calls a step; never quite the same twice."
-    family = "Sigma (k-diffusion)"
     reference = Reference(
         "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
         "Lu, Zhou, Bao, Chen, Li, Zhu",
@@ -97,16 +118,9 @@ class DPMSolverSDEScheduler(MidpointScheduler):
         self._tree_levels: list[float] = []
         self._path = BrownianPath()
 
-    def _default_key(self) -> StepKey:
-        return (1.0,)
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        return (settings.get("s_noise", 1.0),)
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        # A run that starts at a midpoint takes an ordinary step from there.
-        lag = i % 2 if len(past) > 1 else 0
-        return euler.ancestral_exponential_row(past[lag].here, past[0].target, lag, s_noise=key[0])
+    def _eta(self, i: int) -> float:
+        del i
+        return 1.0
 
     def _draw(
         self, backend: Any, i: int, sample: Array, dtype: Any, generator: Generator

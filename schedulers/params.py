@@ -550,6 +550,15 @@ Eta = Annotated[
         "Fresh noise per step: 0 is deterministic DDIM, 1 is as random as DDPM.", "stochasticity"
     ),
 ]
+AncestralEta = Annotated[
+    float,
+    Range(0.0, 1.0),
+    Slider(0, 1, 0.01),
+    About(
+        "Share of each step that is fresh noise: 0 is deterministic, 1 fully ancestral.",
+        "stochasticity",
+    ),
+]
 UseClippedModelOutput = Annotated[
     bool,
     About("Derives the noise again from the clipped clean sample.", "prediction", True),

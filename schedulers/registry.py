@@ -11,6 +11,7 @@ from typing import Any
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
+from .dpmpp_2s import DPMPP2SAncestralScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
@@ -39,6 +40,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMSolverMultistepScheduler,
             DPMSolverSinglestepScheduler,
             DPMSolverSDEScheduler,
+            DPMPP2SAncestralScheduler,
             DEISMultistepScheduler,
             KarrasVeScheduler,
             FlowMatchEulerDiscreteScheduler,
@@ -70,6 +72,10 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "DPM2 Karras": ("KDPM2DiscreteScheduler", _KARRAS),
         "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}),
         "DPM2 a Karras": ("KDPM2AncestralDiscreteScheduler", _KARRAS),
+        "DPM++ 2S a": ("DPMPP2SAncestralScheduler", {}),
+        "DPM++ 2S a Karras": ("DPMPP2SAncestralScheduler", _KARRAS),
+        "DPM++ SDE": ("DPMSolverSDEScheduler", {}),
+        "DPM++ SDE Karras": ("DPMSolverSDEScheduler", _KARRAS),
         "DDIM": ("DDIMScheduler", {}),
         "PNDM": ("PNDMScheduler", {}),
         "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),

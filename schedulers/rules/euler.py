@@ -41,11 +41,13 @@ def ancestral_split(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[
 
     References: k-diffusion, ``get_ancestral_step``; equals the DDPM posterior in VE form.
     """
-    if sigma_next == 0.0:
-        return 0.0, 0.0
-    variance = sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2
-    up = min(sigma_next, eta * math.sqrt(max(0.0, variance)))
-    return math.sqrt(max(0.0, sigma_next**2 - up**2)), up
+    if sigma_next >= sigma or eta == 0.0:
+        return sigma_next, 0.0
+    ratio = sigma_next / sigma
+    up = min(sigma_next, eta * sigma_next * math.sqrt((1.0 - ratio) * (1.0 + ratio)))
+    # sigma_next^2 - up^2, without its cancellation in long steps
+    left = (1.0 - eta) * (1.0 + eta) + (eta * ratio) ** 2
+    return sigma_next * math.sqrt(max(0.0, left)), up
 
 
 def ancestral_row(here: Level, target: Level) -> Weights:

@@ -73,6 +73,7 @@ SOLVERS = [
     ("EulerDiscreteScheduler", exponential(), {}, 1),
     ("HeunDiscreteScheduler", exponential(), {}, 2),
     ("KDPM2DiscreteScheduler", exponential(), {}, 2),
+    ("DPMPP2SAncestralScheduler", exponential(eta=0.0), {}, 2),
     *(("LMSDiscreteScheduler", exponential(), {"order": order}, order) for order in (1, 2, 3, 4)),
     ("DPMSolverMultistepScheduler", exponential(solver_order=1), {}, 1),
     *(
