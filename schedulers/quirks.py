@@ -203,6 +203,18 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     # --- Euler ---
     Quirk(
+        "euler-late-churn",
+        "The model is asked before the churn",
+        ("EulerDiscreteScheduler",),
+        "s_churn above 0",
+        "The model is asked at sigma, then noise lifts the sample to sigma_hat.",
+        "Noise lifts the sample to sigma_hat, and the model is asked there.",
+        "noise of 1.94 times the next level's variance, at call 11 of 20 with s_churn 20",
+        lambda s: float(s.get("s_churn") or 0.0) > 0.0,
+        "upstream",
+        "A step that is handed the model's answer cannot ask again; KarrasVeScheduler can.",
+    ),
+    Quirk(
         "euler-velocity",
         "get_velocity reads the wrong level",
         ("EulerDiscreteScheduler",),

@@ -448,6 +448,17 @@ def test_a_single_step_is_not_stretched() -> None:
         )
 
 
+@pytest.mark.quirk("euler-late-churn", "diffusers")
+def test_churn_after_the_model_was_asked() -> None:
+    scheduler = make("EulerDiscreteScheduler", 20)
+    here, target = scheduler.stages[10].here, scheduler.stages[10].target
+    row = scheduler.row(10, {"s_churn": 20.0})
+    found = (here.sigma * row.x[0] + row.eps[0]) ** 2 + row.noise**2
+    assert found / target.sigma**2 == pytest.approx(1.94, abs=0.01)
+    calm = scheduler.row(10)
+    assert here.sigma * calm.x[0] + calm.eps[0] == pytest.approx(target.sigma)
+
+
 # --- the table and its tests ------------------------------------------------------------------
 
 
