@@ -9,11 +9,8 @@ from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
-from .levels import Stage
-from .open_grid import LEARNED, SHORT_RUN, OpenGridScheduler
-from .rules.exponential import multistep_row
-from .scheduler import Reference, StepKey
-from .weights import Weights
+from .open_grid import LEARNED, OpenGridScheduler
+from .scheduler import Reference
 
 
 class DPMSolverMultistepScheduler(OpenGridScheduler):
@@ -120,22 +117,6 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         self._shift_by(mu)
         self._make_grid(num_inference_steps, device, timesteps)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        here, target = self._distinct(i, past), past[0].target
-        if target.lam == here[0].lam:
-            return Weights(x=(1.0,))
-        paper = self.compat == "paper"
-        form = self.config["algorithm_type"]
-        return multistep_row(
-            here,
-            target,
-            form,
-            len(here),
-            midpoint=self.config["solver_type"] == "midpoint",
-            second_derivative=1.0 if paper else 0.5,
-            half_sign_flipped=form == "sde-dpmsolver++" and not paper,
-        )
-
     def step(
         self,
         model_output: Array,
@@ -172,19 +153,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
         """What the order, the curve and the length of the run make idle."""
-        reasons = cls._grid_inert(values)
+        reasons = cls._grid_inert(values) | cls._order_inert(values)
         if values.get("variance_type") not in LEARNED:
             reasons["variance_type"] = "only a learned variance is cut off."
-        steps, order = values.get("steps"), values.get("solver_order")
-        if order == 1:
-            reasons["solver_type"] = "order 1 uses no slope."
-            reasons["lower_order_final"] = "the order is 1 throughout."
-            reasons["euler_at_final"] = "the order is 1 throughout."
-        else:
-            if values.get("final_sigmas_type") == "zero":
-                reasons["euler_at_final"] = "a last step to zero is of order 1 anyway."
-            elif values.get("lower_order_final") and steps is not None and steps < SHORT_RUN:
-                reasons["euler_at_final"] = "lower_order_final does it in runs below 15 steps."
-            if steps is not None and steps >= SHORT_RUN:
-                reasons["lower_order_final"] = f"it acts in runs below {SHORT_RUN} steps."
         return reasons

@@ -14,9 +14,11 @@ from . import prediction, spacing
 from .arrays import Array
 from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
 from .levels import Level, Stage, flow_level, vp_level_of_rho
-from .scheduler import StepKey
+from .rules.exponential import multistep_row
+from .scheduler import CountedScheduler, StepKey
 from .shelf import kept
 from .trained import LevelScheduler
+from .weights import Weights
 
 #: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
 SHORT_RUN = 15
@@ -26,7 +28,76 @@ LEARNED = ("learned", "learned_range")
 GRIDS = (*CURVES, "use_flow_sigmas")
 
 
-class OpenGridScheduler(LevelScheduler):
+class Multistep(CountedScheduler):
+    """Multistep DPM-Solvers on any path: which order a call has, and its row."""
+
+    #: Whether upstream's sde-dpmsolver++ has an order 3 to follow; it crashes where it has none.
+    _sde_third_order: ClassVar[bool] = True
+
+    def _order(self, i: int, seen: int) -> int:
+        """Order of call ``i`` with ``seen`` evaluations at hand, this one included."""
+        config, n = self.config, len(self._times)
+        short = config["lower_order_final"] and n < SHORT_RUN
+        final = (
+            self._setting("euler_at_final")
+            or short
+            or self._setting("final_sigmas_type") == "zero"
+        )
+        most = min(int(config["solver_order"]), seen)
+        if i == n - 1 and final:
+            return 1
+        return min(most, 2) if i == n - 2 and short else most
+
+    def _distinct(self, i: int, past: Sequence[Stage]) -> list[Level]:
+        """Levels of the calls that call ``i`` combines, newest first."""
+        here = [stage.here for stage in past[: self._order(i, len(past))]]
+        # Two calls at one level (crowded grids) hold no slope: fall back to those that differ.
+        while any(a.lam == b.lam for a, b in pairwise(here)):
+            here.pop()
+        return here
+
+    @property
+    def _form(self) -> str:
+        """Which of the four forms of ``rules/exponential.py`` is taken."""
+        return str(self.config["algorithm_type"])
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        here, target = self._distinct(i, past), past[0].target
+        if target.lam == here[0].lam:
+            return Weights(x=(1.0,))
+        form = self._form
+        sde = form == "sde-dpmsolver++"
+        paper = self.compat == "paper" or (sde and not self._sde_third_order)
+        return multistep_row(
+            here,
+            target,
+            form,
+            len(here),
+            midpoint=self.config["solver_type"] == "midpoint",
+            second_derivative=1.0 if paper else 0.5,
+            half_sign_flipped=sde and not paper,
+        )
+
+    @staticmethod
+    def _order_inert(values: Mapping[str, Any]) -> dict[str, str]:
+        """What the order and the length of the run make idle."""
+        reasons = {}
+        steps = values.get("steps")
+        if values.get("solver_order") == 1:
+            reasons["solver_type"] = "order 1 uses no slope."
+            reasons["lower_order_final"] = "the order is 1 throughout."
+            reasons["euler_at_final"] = "the order is 1 throughout."
+            return reasons
+        if values.get("final_sigmas_type") == "zero":
+            reasons["euler_at_final"] = "a last step to zero is of order 1 anyway."
+        elif values.get("lower_order_final") and steps is not None and steps < SHORT_RUN:
+            reasons["euler_at_final"] = "lower_order_final does it in runs below 15 steps."
+        if steps is not None and steps >= SHORT_RUN:
+            reasons["lower_order_final"] = f"it acts in runs below {SHORT_RUN} steps."
+        return reasons
+
+
+class OpenGridScheduler(Multistep, LevelScheduler):
     """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
 
     _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
@@ -146,28 +217,6 @@ class OpenGridScheduler(LevelScheduler):
                 1.0, -here.rho, (1.0 - here.alpha) / here.sigma, here.alpha * here.rho / here.sigma
             )
         return prediction.reading(kind, here)
-
-    def _order(self, i: int, seen: int) -> int:
-        """Order of call ``i`` with ``seen`` evaluations at hand, this one included."""
-        config, n = self.config, len(self._times)
-        short = config["lower_order_final"] and n < SHORT_RUN
-        final = (
-            self._setting("euler_at_final")
-            or short
-            or self._setting("final_sigmas_type") == "zero"
-        )
-        most = min(int(config["solver_order"]), seen)
-        if i == n - 1 and final:
-            return 1
-        return min(most, 2) if i == n - 2 and short else most
-
-    def _distinct(self, i: int, past: Sequence[Stage]) -> list[Level]:
-        """Levels of the calls that call ``i`` combines, newest first."""
-        here = [stage.here for stage in past[: self._order(i, len(past))]]
-        # Two calls at one level (crowded grids) hold no slope: fall back to those that differ.
-        while any(a.lam == b.lam for a, b in pairwise(here)):
-            here.pop()
-        return here
 
     def _off_schedule(self, value: float) -> int:
         """Upstream takes a training time off the schedule for the last one, in silence."""

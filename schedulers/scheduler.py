@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from .arrays import (
 )
 from .checks import CURVES, check_batch_times, check_whole, shown
 from .config import ConfigMixin
-from .levels import Level, Stage
+from .levels import Level, Stage, ve_level
 from .output import StepOutput
 from .shelf import Grid, Shelf, kept, shelf_for
 from .tables import TrainingTable
@@ -909,6 +910,57 @@ class CountedScheduler(Scheduler):
                 else self._begin_index
             )
         return self._step_index
+
+
+class Scaled(CountedScheduler):
+    """Samples ``x0 + sigma eps``, which the model is shown scaled to unit variance."""
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._scaled = False
+
+    @property
+    def _data_std(self) -> float:
+        """Standard deviation of the data."""
+        return 1.0
+
+    def _level(self, t: float, sigma: float) -> Level:
+        return ve_level(t, sigma)
+
+    def scale_model_input(  # type: ignore[override]
+        self, sample: Array, timestep: Any
+    ) -> Array:
+        """``sample / sqrt(sigma^2 + s^2)``: the unit-variance input that the model was trained on.
+
+        s is the standard deviation of the data, 1 unless the class has a ``sigma_data``.
+
+        Args:
+            sample: ``x0 + sigma eps``, any shape.
+            timestep: The current entry of ``timesteps``.
+
+        Returns:
+            Same shape and dtype.
+
+        Raises:
+            ValueError: The timestep is not in the schedule, or the run is over.
+        """
+        i = self._locate(timestep)
+        if not 0 <= i < len(self._rhos) - 1:
+            raise ValueError(f"timestep={timestep!r}: all {len(self._times)} calls were made.")
+        self._scaled = True
+        sigma = self._rhos[i]
+        scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
+        return backend_of(sample, "sample").combine([(scale, sample)], sample, sample.dtype)
+
+    def _warn_unscaled(self) -> None:
+        """Models see garbage without ``scale_model_input``; say so once."""
+        if not self._scaled:
+            self._scaled = True
+            warnings.warn(
+                f"{type(self).__name__}: pass the sample through scale_model_input before the "
+                "model sees it.",
+                stacklevel=3,
+            )
 
 
 class TwoCalls(CountedScheduler):

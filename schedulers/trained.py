@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import spacing, tables
-from .arrays import Array, away_from_host, backend_of, torch_backend
+from .arrays import Array, away_from_host, torch_backend
 from .checks import (
     CURVES,
     check_batch_times,
@@ -25,10 +24,11 @@ from .checks import (
     check_training_steps,
     check_whole,
 )
-from .levels import Level, Stage, ve_level, vp_level
+from .levels import Level, Stage, vp_level
 from .scheduler import (
     CountedScheduler,
     KarrasDiffusionSchedulers,
+    Scaled,
     Scheduler,
     TwoCalls,
     batch_size,
@@ -285,7 +285,7 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
         return self._setting("sigma_min"), self._setting("sigma_max")
 
 
-class SigmaScheduler(LevelScheduler):
+class SigmaScheduler(Scaled, LevelScheduler):
     """``x0 + sigma eps``, float timesteps, position counted from the first call."""
 
     #: dtype of ``timesteps`` before ``set_timesteps``.
@@ -303,7 +303,6 @@ class SigmaScheduler(LevelScheduler):
         "_rhos",
         "num_inference_steps",
         "_alters",
-        "_scaled",
     )
 
     # --- the grid -----------------------------------------------------------------------------
@@ -313,7 +312,6 @@ class SigmaScheduler(LevelScheduler):
         """The whole training schedule, which a fresh object shows."""
         times = np.arange(self._train_steps, dtype=self._fresh_dtype)[::-1].copy()
         self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
-        self._scaled = False
 
     @property
     def init_noise_sigma(self) -> Any:
@@ -343,7 +341,6 @@ class SigmaScheduler(LevelScheduler):
         else:
             times, levels = self._spaced_grid(num_inference_steps, timesteps)
         self._lay_out(times.astype(self._times_dtype), levels, len(times), device)
-        self._scaled = False
 
     def _spaced_grid(
         self,
@@ -402,44 +399,6 @@ class SigmaScheduler(LevelScheduler):
     ) -> None:
         """Install a grid with one call for each time."""
         self._install(times, levels, n, device)
-
-    def _level(self, t: float, sigma: float) -> Level:
-        return ve_level(t, sigma)
-
-    # --- calls --------------------------------------------------------------------------------
-
-    def scale_model_input(  # type: ignore[override]
-        self, sample: Array, timestep: Any
-    ) -> Array:
-        """``sample / sqrt(sigma^2 + 1)``: the unit-variance input that the model was trained on.
-
-        Args:
-            sample: ``x0 + sigma eps``, any shape.
-            timestep: The current entry of ``timesteps``.
-
-        Returns:
-            Same shape and dtype.
-
-        Raises:
-            ValueError: The timestep is not in the schedule, or the run is over.
-        """
-        i = self._locate(timestep)
-        if not 0 <= i < len(self._rhos) - 1:
-            raise ValueError(f"timestep={timestep!r}: all {len(self._times)} calls were made.")
-        self._scaled = True
-        sigma = self._rhos[i]
-        scale = 1.0 / (sigma * sigma + 1.0) ** 0.5
-        return backend_of(sample, "sample").combine([(scale, sample)], sample, sample.dtype)
-
-    def _warn_unscaled(self) -> None:
-        """Models see garbage without ``scale_model_input``; say so once."""
-        if not self._scaled:
-            self._scaled = True
-            warnings.warn(
-                f"{type(self).__name__}: pass the sample through scale_model_input before the "
-                "model sees it.",
-                stacklevel=3,
-            )
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
