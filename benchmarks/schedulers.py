@@ -77,6 +77,7 @@ ROWS = (
     ),
     Row("DPM++ 2S", "DPMSolverSinglestepScheduler", 4),
     Row("DEIS", "DEISMultistepScheduler", 5),
+    Row("UniPC", "UniPCMultistepScheduler", 6),
     Row("Karras VE", "KarrasVeScheduler", 3),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),

@@ -232,6 +232,8 @@ def allowed(p: Parameter) -> str:
         return ", ".join(f'"{choice}"' for choice in p.choices) + none
     if p.kind == "bool":
         return "True, False" + none
+    if p.kind == "object":
+        return "a function or None" if p.function else "None"
     kind = {"int": "integer in ", "float": "", "numbers": "list of numbers in "}[p.kind]
     return f"{kind}{p.range}{f' {p.unit}' if p.unit else ''}{none}"
 

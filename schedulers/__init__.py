@@ -32,6 +32,7 @@ _HOMES = {
     "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
+    "unipc": ["UniPCMultistepScheduler"],
     "weights": ["Contributions", "Weights", "contributions"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .scheduler import Reference as Reference
     from .scheduler import Scheduler as Scheduler
     from .scheduler import SchedulerMixin as SchedulerMixin
+    from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
     from .weights import Contributions as Contributions
     from .weights import Weights as Weights
     from .weights import contributions as contributions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from .output import StepOutput
 from .prediction import Reading
 from .rules import flow
 from .scheduler import CountedScheduler, Plan, Reference, StepKey, TwoCalls
+from .shifting import ShiftMixin
 from .weights import Weights
 
 #: Largest magnitude of mu, of which exp is taken.
@@ -78,7 +78,7 @@ class FlowScheduler(CountedScheduler):
         return self._noised(sample, "sample", noise, timestep)
 
 
-class FlowMatchEulerDiscreteScheduler(FlowScheduler):
+class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     r"""Euler's method on ``dx / d sigma = eps - x0``, the straight path of a rectified flow.
 
         x_prev = x + (sigma_next - sigma) out,   x0 = x - sigma out,
@@ -149,34 +149,6 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         """
         described = next(entry for entry in self.parameters() if entry.name == "shift")
         self._shift = described.check(shift)
-
-    def time_shift(self, mu: float, sigma: float, t: Array) -> Array:
-        """``m / (m + (1 / t - 1)^sigma)`` with ``m = exp(mu)``, or ``mu`` if the type is linear.
-
-        Args:
-            mu: Strength of the shift.
-            sigma: Exponent, 1 for the shift of rectified flows.
-            t: Levels in (0, 1], a number or an array.
-
-        Returns:
-            The shifted levels.
-        """
-        m = math.exp(mu) if self.config["time_shift_type"] == "exponential" else mu
-        return m / (m + (1 / t - 1) ** sigma)
-
-    def stretch_shift_to_terminal(self, t: Array) -> Array:
-        """Stretch descending levels from 1 down so that the last becomes ``shift_terminal``.
-
-        Args:
-            t: Levels in (0, 1], an array.
-
-        Returns:
-            The stretched levels; as given where the last is 1, or without ``shift_terminal``.
-        """
-        terminal, left = self.config["shift_terminal"], 1 - t
-        if not terminal or left[-1] == 0:
-            return t
-        return 1 - left / (left[-1] / (1 - terminal))
 
     def _shifted(self, levels: np.ndarray, mu: float | None) -> np.ndarray:
         """Levels after shift, stretch and curve, as the config asks for them."""

@@ -28,6 +28,13 @@ LEARNED = ("learned", "learned_range")
 GRIDS = (*CURVES, "use_flow_sigmas")
 
 
+def shift_of(mu: Any) -> float:
+    """The flow shift exp(mu) that a pipeline asks for."""
+    if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
+        raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
+    return math.exp(mu)
+
+
 class Multistep(CountedScheduler):
     """Multistep DPM-Solvers on any path: which order a call has, and its row."""
 
@@ -132,9 +139,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             return
         if not self.config["use_dynamic_shifting"]:
             raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
-        if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
-            raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
-        self._flow_shift = math.exp(mu)
+        self._flow_shift = shift_of(mu)
         self.register_to_config(flow_shift=self._flow_shift)
 
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
@@ -174,7 +179,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             )
         levels = self._curve(float(table[0]), float(table[-1]), n)
         if levels is None and self._setting("use_flow_sigmas"):
-            levels = spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
+            levels = self._flow_levels(n)
             times = (levels * self._train_steps).astype(np.int64)
         elif levels is None:
             if times[0] > len(table) - 1:
@@ -182,14 +187,23 @@ class OpenGridScheduler(Multistep, LevelScheduler):
                 self._check_visited()
             levels = np.interp(times, np.arange(len(table)), table)
         else:
-            fractional = spacing.times_of(levels, log_table)
-            rounds = self._setting("use_karras_sigmas") or self._setting("use_lu_lambdas")
-            cosine = config["beta_schedule"] == "squaredcos_cap_v2" and self._cuts_cosine_times
-            # Upstream cuts fractional times off where it does not round them.
-            times = (fractional.round() if rounds and not cosine else fractional).astype(np.int64)
+            levels, times = self._place_curve(levels)
         curved = any(self._setting(name) for name in GRIDS)
         sigmas = np.append(levels, self._final_sigma(levels, curved)).astype(np.float32)
         self._install(times, sigmas, len(times), device)
+
+    def _flow_levels(self, n: int) -> np.ndarray:
+        """The n levels of a flow."""
+        return spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
+
+    def _place_curve(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Levels of a curve, and the training times that belong to them."""
+        fractional = spacing.times_of(levels, self._log_rho_table)
+        rounds = self._setting("use_karras_sigmas") or self._setting("use_lu_lambdas")
+        cosine = self.config["beta_schedule"] == "squaredcos_cap_v2" and self._cuts_cosine_times
+        # Upstream cuts fractional times off where it does not round them.
+        whole = fractional.round() if rounds and not cosine else fractional
+        return levels, whole.astype(np.int64)
 
     def _check_visited(self) -> None:
         super()._check_visited()

@@ -19,7 +19,7 @@ import numpy as np
 
 from .checks import shown
 
-Kind = Literal["float", "int", "bool", "choice", "numbers"]
+Kind = Literal["float", "int", "bool", "choice", "numbers", "object"]
 Group = Literal["scheduler", "noise schedule", "spacing", "stochasticity", "prediction"]
 
 
@@ -75,7 +75,8 @@ class Parameter:
     Attributes:
         name: As in the signature.
         default: As in the signature.
-        kind: "float", "int", "bool", "choice" or "numbers" (a list of floats).
+        kind: "float", "int", "bool", "choice", "numbers" (a list of floats, or of integers if
+            ``whole``), or "object": a function where ``function``, else None only.
         optional: Whether None is a value.
         range: Hard bounds of a number.
         slider_low: Lowest value a slider shows.
@@ -88,6 +89,8 @@ class Parameter:
         group: Where it stands on the page.
         advanced: Whether it is rarely needed.
         call: "init" for the constructor, "step" for the step call.
+        whole: Whether a list holds integers; one that is empty by default may be empty.
+        function: Whether a function is taken.
     """
 
     name: str
@@ -105,6 +108,8 @@ class Parameter:
     group: Group
     advanced: bool
     call: Literal["init", "step"]
+    whole: bool = False
+    function: bool = False
 
     @property
     def low(self) -> float | None:
@@ -138,6 +143,11 @@ class Parameter:
             raise kind(f"{self.name}={value!r} must be one of {allowed}{none}.")
         if self.kind == "numbers":
             return self._check_numbers(value)
+        if self.kind == "object":
+            if self.function and callable(value):
+                return value
+            allowed = "a function or None" if self.function else "None"
+            raise TypeError(f"{self.name}={shown(value)} must be {allowed}.")
         return self._check_number(value)
 
     def _check_number(self, value: Any) -> int | float:
@@ -165,14 +175,22 @@ class Parameter:
             numbers = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise TypeError(f"{self.name} must be a list or array of numbers: {error}.") from error
-        if numbers.ndim != 1 or numbers.size == 0:
+        if numbers.ndim != 1 or (numbers.size == 0 and not _empty(self.default)):
             raise ValueError(
                 f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty."
             )
         for i, number in enumerate(numbers):
             if not self.range.admits(float(number)):
                 raise ValueError(f"{self.name}[{i}]={number:g} must lie in {self.range}.")
+            if self.whole and number % 1:
+                raise ValueError(f"{self.name}[{i}]={number:g} must be an integer.")
+        if self.whole:
+            return [int(number) for number in numbers]
         return value if isinstance(value, (list, np.ndarray)) else numbers.tolist()
+
+
+def _empty(value: Any) -> bool:
+    return isinstance(value, list) and not value
 
 
 def _scalar(value: Any) -> Any:
@@ -477,6 +495,36 @@ SolverTypeDEIS = Annotated[
         "The variable of the interpolation; other classes' names mean it too.", "scheduler", True
     ),
 ]
+SolverTypeUniPC = Annotated[
+    Literal["bh1", "bh2"],
+    About(
+        "Size of the terms that stand for a derivative at low order: the step h (bh1) or exp(h) - "
+        "1 (bh2). From order 3 on both are the same.",
+        "scheduler",
+    ),
+]
+PredictX0 = Annotated[
+    bool,
+    About("Whether the data or the noise prediction is interpolated.", "scheduler"),
+]
+DisableCorrector = Annotated[
+    list[int],
+    Range(0, 100_000),
+    About(
+        "Positions of the steps whose result is not corrected afterwards; the first few, where "
+        "large guidance misleads the corrector.",
+        "scheduler",
+        True,
+        "steps",
+    ),
+]
+SolverP = Annotated[
+    None,
+    About("Another scheduler as predictor upstream; none can be given here.", "scheduler", True),
+]
+LowerOrderFinalAlways = Annotated[
+    bool, About("Lowers the order over the last steps of every run.", "scheduler")
+]
 SolverType = Annotated[
     Literal["midpoint", "heun"],
     About("How order 2 uses the slope: at the midpoint, or integrated.", "scheduler"),
@@ -605,7 +653,11 @@ def _describe(
     optional = type(None) in parts
     parts = tuple(part for part in parts if part is not type(None))
     literal = next((part for part in parts if get_origin(part) is Literal), None)
-    kind = "choice" if literal else _KINDS.get(parts[0], "numbers")
+    function = any(get_origin(part) is Callable for part in parts)
+    if not parts or function:
+        kind: Kind = "object"
+    else:
+        kind = "choice" if literal else _KINDS.get(parts[0], "numbers")
     return Parameter(
         name=name,
         default=default,
@@ -622,6 +674,8 @@ def _describe(
         group=about.group,
         advanced=about.advanced,
         call=call,
+        whole=list[int] in parts,
+        function=function,
     )
 
 

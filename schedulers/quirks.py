@@ -135,6 +135,7 @@ _OPEN_GRID = (
     "DPMSolverMultistepScheduler",
     "DPMSolverSinglestepScheduler",
     "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
 )
 
 _MIDPOINTS = (
@@ -386,6 +387,57 @@ QUIRKS: tuple[Quirk, ...] = (
         "The noise prediction is divided by sigma.",
         "a point mass is missed by more than 0.1, started at step 10 of 20",
         _prediction("flow_prediction", flow=False),
+    ),
+    # --- UniPC ---
+    Quirk(
+        "unipc-half",
+        "A half in place of an integral",
+        ("UniPCMultistepScheduler",),
+        "order 2 of the predictor, order 1 of the corrector",
+        "The slope weighs B(h) / 2, of the same order as its integral.",
+        "The slope weighs its integral.",
+        "at h = 1 (bh2) the newest prediction weighs 0.32 in the corrector instead of 0.37",
+    ),
+    Quirk(
+        "unipc-last-step",
+        "No number for a step to no noise",
+        ("UniPCMultistepScheduler",),
+        "final_sigmas_type zero with bh1, predict_x0 off or lower_order_final off",
+        "h is infinite: the last sample is NaN, or the linear system singular.",
+        "The step is of order 1, and removes the noise that is left.",
+        "NaN instead of the sample",
+        lambda s: (
+            s.get("final_sigmas_type") == "zero"
+            and (
+                s.get("solver_type") == "bh1"
+                or not s.get("predict_x0")
+                or (not s.get("lower_order_final") and s.get("solver_order", 2) > 1)
+            )
+        ),
+        "mathematics",
+        "NaN and crashes are not reproduced.",
+    ),
+    Quirk(
+        "corrector-forgets",
+        "What is changed between the steps is forgotten",
+        ("UniPCMultistepScheduler",),
+        "a sample that the caller changed between the steps (inpainting)",
+        "The corrector starts over from its own last sample.",
+        "The correction is added to the sample that the model was shown.",
+        "a masked pixel set to 0.3 goes on from where the solver had left it",
+        None,
+    ),
+    Quirk(
+        "unipc-dimensions",
+        "Samples need two dimensions",
+        ("UniPCMultistepScheduler",),
+        "a sample of shape (n,)",
+        "The step crashes: its sums are written for a batch of channels.",
+        "A row of weights fits any shape.",
+        "an exception instead of a sample",
+        None,
+        "mathematics",
+        "Crashes are not reproduced.",
     ),
     # --- Karras VE ---
     Quirk(

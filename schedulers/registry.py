@@ -23,6 +23,7 @@ from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
 from .pndm import PNDMScheduler
 from .scheduler import Scheduler
+from .unipc import UniPCMultistepScheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
     {
@@ -42,6 +43,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMSolverSDEScheduler,
             DPMPP2SAncestralScheduler,
             DEISMultistepScheduler,
+            UniPCMultistepScheduler,
             KarrasVeScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
@@ -80,6 +82,8 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "PNDM": ("PNDMScheduler", {}),
         "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),
         "DEIS": ("DEISMultistepScheduler", {}),
+        "UniPC": ("UniPCMultistepScheduler", {}),
+        "UniPC Karras": ("UniPCMultistepScheduler", _KARRAS),
         "DDPM": ("DDPMScheduler", {}),
     }
 )

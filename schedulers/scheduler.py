@@ -428,12 +428,16 @@ class Scheduler(ConfigMixin):
         Raises:
             ValueError: Before ``set_timesteps``, or i out of range.
         """
+        past = self._past(i, settings)
+        key = self._default_key() if settings is None else self._key(settings)
+        return self._row(i, past, key)
+
+    def _past(self, i: int, settings: Mapping[str, Any] | None) -> tuple[Stage, ...]:
+        """Stages that call ``i`` of a run from 0 looks at, newest first."""
         stages = self.stages
         if not 0 <= i < len(stages):
             raise ValueError(f"i={i} must lie in 0..{len(stages) - 1}.")
-        past = tuple(reversed(stages[max(0, i - self._reach(settings) + 1) : i + 1]))
-        key = self._default_key() if settings is None else self._key(settings)
-        return self._row(i, past, key)
+        return tuple(reversed(stages[max(0, i - self._reach(settings) + 1) : i + 1]))
 
     def _reach(self, settings: Mapping[str, Any] | None) -> int:
         del settings
@@ -495,7 +499,7 @@ class Scheduler(ConfigMixin):
             eps = (1.0 / here.sigma, 0.0, -here.alpha / here.sigma)
         else:
             eps = (read.eps_x, read.eps_out, 0.0)
-        if self._alters:
+        if self._alters or wx == we == 0.0:
             now = (wx + we * eps[0], we * eps[1], w0 + we * eps[2])
         else:
             now = (wx + w0 * read.x0_x + we * eps[0], w0 * read.x0_out + we * eps[1], 0.0)

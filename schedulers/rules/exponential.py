@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..levels import Level
 from ..weights import Weights
@@ -38,7 +39,7 @@ SERIES_TERMS = 18
 
 
 def psi(k: int, z: float) -> float:
-    """``int_0^1 z exp(-z (1 - s)) s^k / k! ds`` for k = 0, 1, 2; z may be infinite."""
+    """``int_0^1 z exp(-z (1 - s)) s^k / k! ds`` ; z may be infinite."""
     if k == 0:
         return -math.expm1(-z)
     if math.isinf(z):
@@ -104,16 +105,9 @@ def multistep_row(
         The row, on ``x`` and ``x0`` for the data forms, on ``x`` and ``eps`` for the noise forms.
     """
     now = here[0]
-    h = target.lam - now.lam
-    # A step up in noise (the floor that zero terminal SNR puts under the last level can lie below
-    # its neighbour) cannot be taken by removing and renewing noise: it follows the ODE.
-    data, sde = form.endswith("++"), form.startswith("sde") and h > 0.0
-    if data:
-        kappa, z = target.alpha, 2.0 * h if sde else h
-        c = target.sigma / now.sigma * (math.exp(-h) if sde else 1.0)
-    else:
-        kappa, z = target.sigma * (2.0 if sde else 1.0), -h
-        c = target.alpha / now.alpha
+    h, data = target.lam - now.lam, form.endswith("++")
+    lin = linear_part(now, target, data, float(form.startswith("sde")))
+    kappa, z = lin.kappa, lin.z
     factors = [psi(0, z)]
     if order == 2:
         factors.append(0.5 * psi(0, z) if midpoint else psi(1, z))
@@ -124,13 +118,90 @@ def multistep_row(
     for factor, row in zip(factors, rows, strict=True):
         for j, d in enumerate(row):
             weights[j] += kappa * factor * d
-    noise = 0.0
-    if sde:
-        noise = target.sigma * math.sqrt(-math.expm1(-2.0 * h) if data else math.expm1(2.0 * h))
-    predictions = tuple(weights)
+    return predicting(data, lin.c, weights, lin.noise)
+
+
+def predicting(data: bool, c: float, weights: Sequence[float], noise: float = 0.0) -> Weights:
+    """The row ``c x + sum_j weights[j] D_j + noise z``, D being x0 (data) or eps."""
     if data:
-        return Weights(x=(c,), x0=predictions, noise=noise)
-    return Weights(x=(c,), eps=predictions, noise=noise)
+        return Weights(x=(c,), x0=tuple(weights), noise=noise)
+    return Weights(x=(c,), eps=tuple(weights), noise=noise)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """What a step does beside interpolating: c, kappa and z of the table above, and more.
+
+    Attributes:
+        c: Weight on the sample.
+        kappa: Factor on the integrals.
+        z: Length of the step in the exponent.
+        total: Sum of all weights on predictions, ``kappa psi(0, z)``, without its cancellation.
+        noise: Weight of fresh noise.
+    """
+
+    c: float
+    kappa: float
+    z: float
+    total: float
+    noise: float = 0.0
+
+
+def linear_part(now: Level, target: Level, data: bool, tau: float) -> Linear:
+    """The linear part of a step, which is solved exactly.
+
+    Args:
+        now: Where the step starts.
+        target: Where it ends.
+        data: Whether the data or the noise prediction is interpolated.
+        tau: Stochasticity: 0 is the ODE, 1 the reverse SDE, anything between or beyond an SDE
+            with the same marginals (Xue et al. 2023, arXiv 2309.05019, eq. 6).
+    """
+    h = target.lam - now.lam
+    # A step up in noise (the floor that zero terminal SNR puts under the last level can lie below
+    # its neighbour) cannot be taken by removing and renewing noise: it follows the ODE.
+    tau2 = tau * tau if h > 0.0 else 0.0
+    noise = 0.0
+    if data:
+        if tau2:
+            noise = target.sigma * math.sqrt(-math.expm1(-2.0 * tau2 * h))
+        c = target.sigma / now.sigma * (math.exp(-tau2 * h) if tau2 else 1.0)
+        return Linear(c, target.alpha, (1.0 + tau2) * h, target.alpha - c * now.alpha, noise)
+    if tau2:
+        noise = tau * target.sigma * math.sqrt(math.expm1(2.0 * h))
+    c, total = target.alpha / now.alpha, target.sigma - target.alpha / now.alpha * now.sigma
+    return Linear(c, (1.0 + tau2) * target.sigma, -h, (1.0 + tau2) * total, noise)
+
+
+def adams_weights(nodes: Sequence[float], lin: Linear) -> list[float]:
+    """``kappa int_0^1 z exp(-z (1 - s)) L_j(s) ds`` of the Lagrange polynomials on ``nodes``.
+
+    Integrates Newton's form, whose terms need not cancel.
+
+    Args:
+        nodes: Where predictions are known, as fractions of the step; all different.
+        lin: Linear part of the step; z is finite, or infinite with a single node.
+
+    Returns:
+        One weight a node; they sum to ``lin.total``.
+    """
+    moments = [lin.total]
+    moments += [math.factorial(k) * lin.kappa * psi(k, lin.z) for k in range(1, len(nodes))]
+    weights = [0.0] * len(nodes)
+    newton = [1.0]  # coefficients of prod_m (s - r_m), lowest power first
+    for k, node in enumerate(nodes):
+        integral = sum(c * m for c, m in zip(newton, moments, strict=False))
+        for j in range(k + 1):
+            gaps = (nodes[j] - nodes[m] for m in range(k + 1) if m != j)
+            weights[j] += integral / math.prod(gaps)
+        shifted = [0.0, *newton]
+        newton = [a - node * b for a, b in zip(shifted, [*newton, 0.0], strict=True)]
+    return weights
+
+
+def fractions(lams: Sequence[float], base: float, h: float) -> list[float]:
+    """Half log-SNRs as fractions of a step of length ``h`` from ``base``."""
+    return [(lam - base) / h for lam in lams]
 
 
 def singlestep_row(

@@ -53,8 +53,9 @@ def test_wrong_values_of_every_constructor_parameter(name: str, parameter: str) 
         if p.kind == "int":
             wrong += [2.5]
     else:
-        wrong += ["betas", 3.0, [], [[0.1]], [0.1, math.nan], [0.1, math.inf], [0.1, 1.5], [-0.1]]
+        wrong += ["betas", 3.0, [[0.1]], [0.1, math.nan], [0.1, math.inf], [0.1, 1.5], [-0.1]]
         wrong += [["a"], [0.0, 0.1]]
+        wrong += [[]] if p.default != [] else []
     if not p.optional:
         wrong += [None]
     for value in wrong:

@@ -18,8 +18,8 @@ def extreme(parameter: Parameter, dice: random.Random) -> Any:  # noqa: ANN401
         return dice.choice([True, False])
     if parameter.kind == "choice":
         return dice.choice([*parameter.choices, *([None] if parameter.optional else [])])
-    if parameter.kind == "numbers":
-        return None
+    if parameter.kind in ("numbers", "object"):
+        return parameter.default
     low = parameter.low if parameter.low is not None else -20.0
     high = parameter.high if parameter.high is not None else 1e6
     values = [low, high, parameter.slider_low, parameter.slider_high, low + 1e-9, 1.0, 0.5, 2.0]

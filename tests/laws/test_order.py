@@ -117,6 +117,35 @@ SOLVERS = [
     ),
     ("FlowMatchEulerDiscreteScheduler", {"compat": "paper"}, {}, 1),
     ("FlowMatchHeunDiscreteScheduler", {"compat": "paper"}, {}, 2),
+    *(
+        (
+            "UniPCMultistepScheduler",
+            exponential(
+                solver_order=order,
+                predict_x0=on_data,
+                lower_order_final=False,
+                final_sigmas_type="zero" if on_data else "sigma_min",
+            ),
+            {},
+            order + 1,
+        )
+        for order, on_data in ((1, True), (2, True), (2, False), (3, True))
+    ),
+    *(
+        (
+            "UniPCMultistepScheduler",
+            exponential(
+                solver_order=2,
+                solver_type=kind,
+                compat="diffusers",
+                lower_order_final=False,
+                disable_corrector=list(range(400)),
+            ),
+            {},
+            2,
+        )
+        for kind in ("bh1", "bh2")
+    ),
     ("KarrasVeScheduler", {"s_churn": 0.0, "compat": "paper"}, {}, 2),
 ]
 

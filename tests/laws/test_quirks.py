@@ -459,6 +459,60 @@ def test_churn_after_the_model_was_asked() -> None:
     assert here.sigma * calm.x[0] + calm.eps[0] == pytest.approx(target.sigma)
 
 
+UNIPC = "UniPCMultistepScheduler"
+
+
+@pytest.mark.quirk("unipc-half", "diffusers", "paper")
+def test_unipc_takes_a_half_for_the_integral() -> None:
+    for compat in ("diffusers", "paper"):
+        scheduler = make(UNIPC, 10, use_exponential_sigmas=True, compat=compat)
+        base, new = (scheduler.stages[i].here for i in (0, 1))
+        added, taken = scheduler.corrector_row(1).x0
+        h = new.lam - base.lam
+        slope = 0.5 * -math.expm1(-h) if compat == "diffusers" else 1 + math.expm1(-h) / h
+        assert added == pytest.approx(new.alpha * slope)
+        assert added + taken == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.mark.quirk("unipc-last-step", "paper")
+@pytest.mark.parametrize(
+    "config",
+    [{"solver_type": "bh1"}, {"predict_x0": False}, {"lower_order_final": False}],
+    ids=str,
+)
+def test_unipc_ends_clean(config: dict[str, object]) -> None:
+    for compat in ("diffusers", "paper"):
+        scheduler = make(UNIPC, solver_order=3, compat=compat, **config)
+        *_, last = walk(scheduler, lambda i, _: np.tanh(noise(i)), noise(9))
+        noise_left = last.after - last.x0  # of the correction, where the noise is interpolated
+        assert np.isfinite(noise_left).all()
+        assert np.abs(noise_left).max() < 1e-12 or not scheduler.config.predict_x0
+
+
+@pytest.mark.quirk("corrector-forgets", "diffusers", "paper")
+def test_what_is_changed_between_the_steps() -> None:
+    change = 0.25
+    for compat, kept in (("diffusers", 0.0), ("paper", change)):
+        ends = []
+        for added in (0.0, change):
+            scheduler = make(UNIPC, compat=compat)
+            *_, last = walk(scheduler, lambda i, _: np.tanh(noise(i)), noise(9), stop=2)
+            x0, x = np.tanh(noise(2)), last.after + added
+            output = model_output(scheduler, 2, x, x0)
+            ends.append(scheduler.step(output, scheduler.timesteps[2], x).prev_sample)
+        expected = kept * scheduler.row(2).x[0]
+        assert np.abs(ends[1] - ends[0] - expected).max() < 1e-12
+
+
+@pytest.mark.quirk("unipc-dimensions", "paper")
+def test_unipc_on_samples_of_any_shape() -> None:
+    x, ends = noise(1, (3, 4)), []
+    for shown in (x.ravel(), x):
+        *_, last = walk(make(UNIPC), lambda _, s: np.tanh(s), shown)
+        ends.append(last.after.ravel())
+    assert np.array_equal(*ends)
+
+
 # --- the table and its tests ------------------------------------------------------------------
 
 

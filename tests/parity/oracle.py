@@ -30,6 +30,7 @@ DIFFUSERS = {
     "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
     "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
     "DEISMultistepScheduler": "scheduling_deis_multistep",
+    "UniPCMultistepScheduler": "scheduling_unipc_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
     "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",

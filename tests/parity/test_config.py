@@ -43,6 +43,8 @@ def changed(name: str) -> dict[str, object]:
         wanted |= {"solver_order": 3, "lower_order_final": True, "lambda_min_clipped": -5.1}
     if name.startswith("DPMSolverMultistep"):
         wanted |= {"solver_order": 3, "use_karras_sigmas": True, "lambda_min_clipped": -5.1}
+    if name.startswith("UniPC"):
+        wanted |= {"use_flow_sigmas": True, "disable_corrector": [0, 2]}
     known = inspect.signature(diffusers_class(name)).parameters
     return {key: value for key, value in wanted.items() if key in known}
 

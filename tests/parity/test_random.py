@@ -57,7 +57,7 @@ def pick(p: Parameter, chance: random.Random) -> object:
 def draw(name: str, chance: random.Random) -> Case:
     """A random configuration, with random step arguments."""
     parameters = [p for p in SCHEDULERS[name].parameters() if p.name != "compat"]
-    init = [p for p in parameters if p.call == "init" and p.kind != "numbers"]
+    init = [p for p in parameters if p.call == "init" and p.kind not in ("numbers", "object")]
     chosen = chance.sample(init, chance.randint(0, min(8, len(init))))
     config = {p.name: pick(p, chance) for p in chosen}
     if name in NO_SAMPLE and config.get("prediction_type") == "sample":

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,7 @@ PLAIN = (
     "DPMSolverSDEScheduler",
     "DPMSolverMultistepScheduler",
     "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
 )
 #: theirs do not know how to read a data prediction; tests/laws hold ours to it
 NO_SAMPLE = (
@@ -452,6 +454,114 @@ def test_deis_options(case: Case) -> None:
     assert_same_run(case)
 
 
+def finite_in_theirs(config: dict[str, object]) -> bool:
+    """Whether upstream can take the step to sigma = 0: it is NaN or a singular matrix otherwise."""
+    return config["final_sigmas_type"] == "sigma_min" or bool(
+        config["predict_x0"] and config["solver_type"] == "bh2" and config["lower_order_final"]
+    )
+
+
+UNIPC_SIGMAS = (
+    *(s for s in SIGMAS if "use_lu_lambdas" not in s),
+    {"use_flow_sigmas": True, "use_karras_sigmas": True},
+    {"use_flow_sigmas": True, "shift_terminal": 0.1},
+)
+
+
+@pytest.mark.parametrize("sigmas", UNIPC_SIGMAS, ids=ids)
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc(order: int, sigmas: dict[str, object]) -> None:
+    """Predictor and corrector of every order, on either prediction, from either end."""
+    # the last step of a beta curve, of lam = 8, takes their float32 linear solve to 3e-5
+    steep = order == 3 and "use_beta_sigmas" in sigmas
+    for kind, on_data, lower, final, steps in (
+        ("bh2", True, True, "zero", 8),
+        ("bh2", True, True, "zero", 16),
+        ("bh2", True, False, "sigma_min", 5),
+        ("bh1", True, True, "sigma_min", 5),
+        ("bh1", True, False, "zero", 5),
+        ("bh2", False, True, "sigma_min", 5),
+        ("bh1", False, False, "sigma_min", 5),
+        ("bh1", False, True, "zero", 4),
+    ):
+        config = {
+            "solver_order": order,
+            "solver_type": kind,
+            "predict_x0": on_data,
+            "lower_order_final": lower,
+            "final_sigmas_type": final,
+            **sigmas,
+        }
+        case = Case("UniPCMultistepScheduler", config, steps)
+        if order < 3 or finite_in_theirs(config):
+            assert_same_run(case, 4e-5 if steep else TOLERANCE)
+
+
+@pytest.mark.parametrize("on_data", [True, False])
+@pytest.mark.parametrize("prediction", [*PREDICTIONS, "flow_prediction"])
+def test_unipc_predictions(prediction: str, on_data: bool) -> None:
+    if prediction == "flow_prediction" and not on_data:
+        return  # refused upstream
+    for extra, start in itertools.product(
+        (
+            {"thresholding": True, "sample_max_value": 1.5},
+            {"use_flow_sigmas": on_data},
+            {"disable_corrector": [0, 1, 4]},
+            {"use_karras_sigmas": True, "beta_schedule": "squaredcos_cap_v2"},
+            {"timestep_spacing": "leading", "steps_offset": 1},
+            dict(ZERO_SNR),
+        ),
+        (0, 3),
+    ):
+        config = {
+            "solver_order": 3,
+            "prediction_type": prediction,
+            "predict_x0": on_data,
+            "final_sigmas_type": "zero" if on_data else "sigma_min",
+            **extra,
+        }
+        assert_same_run(Case("UniPCMultistepScheduler", config, 8, start=start, begin=True))
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("UniPCMultistepScheduler", FLOW, grid={"sigmas": np.linspace(1.0, 0.1, 6)}),
+        Case(
+            "UniPCMultistepScheduler",
+            {**FLOW, "flow_shift": 3.0, "shift_terminal": 0.1},
+            grid={"sigmas": np.array([1.0, 0.8, 0.29, 0.1])},
+        ),
+        Case(
+            "UniPCMultistepScheduler",
+            {**FLOW, "use_dynamic_shifting": True},
+            grid={"num_inference_steps": 8, "mu": 1.15},
+        ),
+        Case("UniPCMultistepScheduler", {"solver_type": "logrho"}),
+        Case("UniPCMultistepScheduler", {"use_karras_sigmas": True, "sigma_max": 20.0}),
+    ],
+    ids=ids,
+)
+def test_unipc_options(case: Case) -> None:
+    assert_same_run(case)
+
+
+def test_unipc_goes_on_from_its_own_sample() -> None:
+    """What a caller changes between the steps (inpainting) reaches the prediction only."""
+    case = Case("UniPCMultistepScheduler", {"solver_order": 3}, 8)
+    ours, theirs = case.ours(), case.theirs()
+    x = y = unit_noise()
+    for index in range(8):
+        a = take_step(ours, index, x, case, case.generators())["prev_sample"]
+        b = take_step(theirs, index, y, case, case.generators())["prev_sample"]
+        torch.testing.assert_close(a, b, atol=TOLERANCE, rtol=TOLERANCE)
+        x, y = (torch.where(unit_noise(2) > 0, 0.3, part) for part in (a, b))
+        a.zero_()  # nor does writing into what was returned
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     "case",
@@ -466,6 +576,7 @@ def test_deis_options(case: Case) -> None:
         Case("DPMSolverMultistepScheduler"),
         Case("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
         Case("DEISMultistepScheduler"),
+        Case("UniPCMultistepScheduler"),
     ],
     ids=ids,
 )

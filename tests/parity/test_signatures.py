@@ -24,6 +24,8 @@ INTERNAL = {
     "deis_first_order_update",
     "multistep_deis_second_order_update",
     "multistep_deis_third_order_update",
+    "multistep_uni_p_bh_update",
+    "multistep_uni_c_bh_update",
     "dpm_solver_first_order_update",
     "multistep_dpm_solver_second_order_update",
     "multistep_dpm_solver_third_order_update",

@@ -78,9 +78,9 @@ def test_every_parameter_is_explained(name: str) -> None:
         assert len(p.text.split()) > 2 and p.text.endswith("."), p.name
         row = f"| `{p.name}` | {make_pages.default_text(p.default)} | {make_pages.allowed(p)} | "
         assert row + p.text in text
-        assert p.choices or p.kind == "bool" or p.low is not None or p.high is not None, (
-            f"{p.name} needs a range"
-        )
+        assert (
+            p.choices or p.kind in ("bool", "object") or p.low is not None or p.high is not None
+        ), f"{p.name} needs a range"
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -32,7 +32,7 @@ def another_value(entry: Parameter) -> object:
     if entry.kind == "choice":
         return next((choice for choice in entry.choices if choice != entry.default), None)
     if entry.kind == "numbers":
-        return [0.01, 0.02, 0.03]
+        return [1, 2, 3] if entry.whole else [0.01, 0.02, 0.03]
     low = entry.low if entry.low is not None else 0.0
     high = entry.high if entry.high is not None else low + 10.0
     if entry.kind == "int":

@@ -1,0 +1,74 @@
+"""Predictor-corrector pairs: the sample is corrected as soon as its own prediction is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from .levels import Stage
+from .open_grid import OpenGridScheduler
+from .rules.exponential import predicting
+from .scheduler import StepKey
+from .weights import Weights
+
+
+class CorrectedScheduler(OpenGridScheduler):
+    r"""A predictor, and a corrector that costs no further model call.
+
+    The predictor leads to a sample that the model is shown; with the prediction D_i made of it the
+    same step is taken once more, and the next step starts from its result:
+
+        x_i = c xc_(i-1) + sum_j v_j D_(i-j),  j >= 1          predictor
+        xc_i = c xc_(i-1) + sum_j w_j D_(i-j),  j >= 0         corrector
+
+    Both share c and the noise, so that ``xc_i = x_i + sum_j (w_j - v_j) D_(i-j)``: a row again, on
+    what the model was shown. ``row`` holds it multiplied out, ``corrector_row`` by itself.
+
+    A sample that the caller changed between the steps keeps the change under ``compat="paper"``;
+    upstream's corrector forgets it, as it starts from its own last sample.
+    """
+
+    #: Whether the data or the noise prediction is interpolated.
+    _on_data: bool = True
+
+    def _predictor(self, i: int, past: Sequence[Stage]) -> Weights:
+        """The step of call ``i`` from a corrected sample."""
+        raise AttributeError("a predictor-corrector class must say what its predictor weighs")
+
+    def _corrector(self, i: int, past: Sequence[Stage]) -> Sequence[float]:
+        """Weights of the corrected step to call ``i`` on D_i, D_(i-1), ...; empty for none."""
+        raise AttributeError("a predictor-corrector class must say what its corrector weighs")
+
+    def _correction(self, i: int, past: Sequence[Stage]) -> tuple[float, ...]:
+        """What the correction adds to the sample, on D_i, D_(i-1), ...; empty for nothing."""
+        again = self._corrector(i, past) if len(past) > 1 else ()
+        if not again:
+            return ()
+        first = self._predictor(i - 1, past[1:])
+        pairs = zip_longest(again, (0.0, *first.x0, *first.eps), fillvalue=0.0)
+        return tuple(w - v for w, v in pairs)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        row = self._predictor(i, past)
+        (c,) = row.x
+        pairs = zip_longest(self._correction(i, past), (*row.x0, *row.eps), fillvalue=0.0)
+        return predicting(self._on_data, c, [c * d + v for d, v in pairs], row.noise)
+
+    def corrector_row(self, i: int) -> Weights:
+        """What the corrector makes of the sample of call ``i`` before the step is taken.
+
+        Args:
+            i: Position, 0 to ``len(stages) - 1``.
+
+        Returns:
+            A row of weight 1 on the sample, with weights that sum to 0 on the predictions;
+            without any where nothing is corrected.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or i out of range.
+        """
+        past = self._past(i, None)
+        return predicting(self._on_data, 1.0, self._correction(i, past))
+
+    def _goes_on_by_itself(self, i: int, past: Sequence[Stage]) -> bool:
+        return self.compat == "diffusers" and bool(self._correction(i, past))

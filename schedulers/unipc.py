@@ -1,0 +1,260 @@
+"""UniPC: a predictor and a corrector of any order that share one model call a step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import params as p
+from . import spacing
+from .arrays import Array, host_values
+from .checks import CURVES, check_curves, check_levels
+from .config import configured
+from .corrected import CorrectedScheduler
+from .levels import Stage
+from .open_grid import shift_of
+from .rules.exponential import (
+    Linear,
+    adams_weights,
+    fractions,
+    linear_part,
+    log_rho_row,
+    predicting,
+)
+from .scheduler import Reference, StepKey
+from .shifting import ShiftMixin
+from .weights import Weights
+
+#: A flow level this close to 1 is moved below it, where lam is finite.
+FLOW_MARGIN = 1e-6
+
+
+class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
+    r"""Unified predictor-corrector, orders 1 to 3; the corrector adds one order.
+
+    With ``h`` the growth of ``lam = log(alpha / sigma)`` over the step, r_j the position of call j
+    in it, and L_j the Lagrange polynomials on the r_j,
+
+        x_prev = c x + kappa sum_j D_j int_0^1 z exp(-z (1 - s)) L_j(s) ds,
+
+    where D is the data prediction with ``c = sigma_prev / sigma, kappa = alpha_prev, z = h``, or
+    the noise prediction with ``c = alpha_prev / alpha, kappa = sigma_prev, z = -h``. The corrector
+    takes the same step with the prediction at its end (r = 1) as one more node.
+
+    At order 2, and in the corrector at order 1, upstream replaces the integral over the slope by
+    ``B(h) / 2`` with ``B = h`` (bh1) or ``B = exp(h) - 1`` (bh2), which has the same order;
+    ``compat="paper"`` takes the integral throughout. A step to sigma = 0, where a slope in lam has
+    no limit, is of order 1; upstream's is NaN with bh1 or ``predict_x0=False``.
+
+    References:
+        Zhao et al. 2023. UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of
+        Diffusion Models. arXiv 2302.04867, eq. 3, 8 and 10.
+    """
+
+    title = "UniPC multistep"
+    family = "Exponential integrators"
+    good_for = "The fewest steps: one order higher than its neighbours at the same calls."
+    reference = Reference(
+        "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models",
+        "Zhao, Bai, Rao, Zhou, Lu",
+        2023,
+        "2302.04867",
+        "Algorithms 1 and 2.",
+    )
+    _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
+        "solver_type": dict.fromkeys(("midpoint", "heun", "logrho"), "bh2"),
+    }
+    _ramp: np.ndarray | None = None
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        solver_order: p.SolverOrder = 2,
+        prediction_type: p.PredictionTypeFlow = "epsilon",
+        thresholding: p.Thresholding = False,
+        dynamic_thresholding_ratio: p.DynamicThresholdingRatio = 0.995,
+        sample_max_value: p.SampleMaxValue = 1.0,
+        predict_x0: p.PredictX0 = True,
+        solver_type: p.SolverTypeUniPC = "bh2",
+        lower_order_final: p.LowerOrderFinalAlways = True,
+        disable_corrector: p.DisableCorrector = [],  # noqa: B006  (upstream's default)
+        solver_p: p.SolverP = None,
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        use_flow_sigmas: p.UseFlowSigmas = False,
+        flow_shift: p.FlowShift = 1.0,
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        steps_offset: p.StepsOffset = 0,
+        final_sigmas_type: p.FinalSigmasType = "zero",
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        use_dynamic_shifting: p.UseDynamicShifting = False,
+        time_shift_type: p.TimeShiftType = "exponential",
+        sigma_min: p.SigmaMin = None,
+        sigma_max: p.SigmaMax = None,
+        shift_terminal: p.ShiftTerminal = None,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        if shift_terminal is not None and not use_flow_sigmas:
+            raise ValueError(
+                f"shift_terminal={shift_terminal!r} needs use_flow_sigmas=True: it stretches a "
+                "flow's sigmas."
+            )
+        self._on_data = predict_x0
+        self._keeps = frozenset({"x0" if predict_x0 else "eps", "landed"})
+        self._depth = solver_order + 1
+        self._make_levels(tensor_format)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps or from a ramp of flow sigmas.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            sigmas: With ``use_flow_sigmas``: descending numbers in (0, 1], one a step, which take
+                the place of the even ramp and are shifted like it; the final level is appended.
+            mu: Sets the flow shift of this run to exp(mu); with ``use_dynamic_shifting``, which
+                needs it. Without, it is left out, as upstream.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Not exactly one given, out of range, sigmas off the flow, ``mu`` missing,
+                or a noise schedule that is undefined on the grid.
+        """
+        self._shift_by(mu)
+        self._ramp = None
+        if sigmas is not None:
+            check_levels("sigmas", sigmas, 1.0)
+            if not self._flows():
+                raise ValueError("sigmas needs use_flow_sigmas=True, and no sigma curve.")
+            self._ramp = np.array(host_values(sigmas), dtype=np.float64)
+            if num_inference_steps not in (None, len(self._ramp)):
+                raise ValueError(
+                    f"num_inference_steps={num_inference_steps!r} does not fit the "
+                    f"{len(self._ramp)} sigmas: leave it out."
+                )
+            num_inference_steps = len(self._ramp)
+        self._make_grid(num_inference_steps, device)
+
+    def _shift_by(self, mu: float | None) -> None:
+        self._flow_shift = float(self.config["flow_shift"])
+        if self.config["use_dynamic_shifting"]:
+            if mu is None:
+                raise ValueError("mu=None: use_dynamic_shifting=True needs set_timesteps(mu=...).")
+            self._flow_shift = shift_of(mu)
+        elif mu is not None:
+            # Pipelines for flows pass it whatever the scheduler does with it.
+            warnings.warn(f"mu={mu!r} does nothing: use_dynamic_shifting is False.", stacklevel=4)
+
+    def _flows(self) -> bool:
+        """Whether the levels are those of a flow's own ramp."""
+        curved = any(self.config.get(name) for name in CURVES)
+        return bool(self.config["use_flow_sigmas"]) and not curved
+
+    def _flow_levels(self, n: int) -> np.ndarray:
+        ramp = (
+            np.linspace(1, 1 / self._train_steps, n + 1)[:-1] if self._ramp is None else self._ramp
+        )
+        levels = self.stretch_shift_to_terminal(spacing.shifted(ramp, self._flow_shift))
+        if abs(levels[0] - 1.0) < FLOW_MARGIN:
+            levels[0] -= FLOW_MARGIN
+        return np.asarray(levels)
+
+    def _place_curve(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.config["use_karras_sigmas"] and self.config["use_flow_sigmas"]:
+            levels = levels / (levels + 1.0)
+            return levels, (levels * self._train_steps).astype(np.int64)
+        return super()._place_curve(levels)
+
+    def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
+        if curved and self.config["final_sigmas_type"] == "sigma_min":
+            return float(levels[-1])
+        return super()._final_sigma(levels, curved)
+
+    def _rederives_eps(self, key: StepKey) -> bool:
+        return self._on_data
+
+    def _order(self, i: int, seen: int) -> int:
+        n = len(self._times)
+        if i == n - 1 and self._rhos[-1] == 0.0:
+            return 1
+        order = min(int(self.config["solver_order"]), seen)
+        return min(order, n - i) if self.config["lower_order_final"] else order
+
+    def _predictor(self, i: int, past: Sequence[Stage]) -> Weights:
+        here, target = self._distinct(i, past), past[0].target
+        now = here[0]
+        if target.lam == now.lam:
+            return Weights(x=(1.0,))
+        if target.sigma == 0.0 and not self._on_data:
+            return log_rho_row([now], target)
+        lin = linear_part(now, target, self._on_data, 0.0)
+        nodes = fractions([level.lam for level in here], now.lam, target.lam - now.lam)
+        return predicting(self._on_data, lin.c, self._weigh(nodes, lin))
+
+    def _corrector(self, i: int, past: Sequence[Stage]) -> Sequence[float]:
+        new, here = past[0].here, self._distinct(i - 1, past[1:])
+        base = here[0]
+        if i - 1 in self.config["disable_corrector"] or new.lam == base.lam:
+            return ()
+        lin = linear_part(base, new, self._on_data, 0.0)
+        nodes = fractions([level.lam for level in here], base.lam, new.lam - base.lam)
+        first, *others = self._weigh([nodes[0], 1.0, *nodes[1:]], lin)
+        return others[0], first, *others[1:]
+
+    def _weigh(self, nodes: Sequence[float], lin: Linear) -> list[float]:
+        """Weights of the predictions at ``nodes``, the first of which is 0."""
+        if len(nodes) == 2 and self.compat == "diffusers":
+            whole = lin.kappa * lin.z if self.config["solver_type"] == "bh1" else lin.total
+            slope = 0.5 * whole / nodes[1]
+            return [lin.total - slope, slope]
+        return adams_weights(nodes, lin)
+
+    def step(
+        self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
+    ) -> Any:
+        """Take one step: correct the sample, then predict the next one.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample, any shape.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``. The latter is kept for the next steps:
+            copy it before changing it in place.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        return self._advance(model_output, timestep, sample, return_dict=return_dict)
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """What the grid and the order make idle."""
+        reasons = cls._grid_inert(values)
+        del reasons["use_dynamic_shifting"]
+        if values.get("solver_order") == 1:
+            reasons["lower_order_final"] = "the order is 1 throughout."
+        if values.get("compat") == "paper":
+            reasons["solver_type"] = "the integrals are taken exactly."
+        return reasons
