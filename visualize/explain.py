@@ -198,8 +198,15 @@ def _move(plan: Schedule, i: int) -> str:
     kind = "a trial step" if trial else f"an order-{plan.orders[i]} step"
     goal = f"from {start} to {end.removeprefix('σ/α ') if stage.here.alpha else end}"
     reach = 0 if trial else row.reach
+    seen = len([lag for lag in range(reach) if any(lag < len(w) and w[lag] for w in _parts(row))])
     calls = f", made of the last {reach} calls" if reach > 1 else ""
+    if 1 < seen < reach:
+        calls = f", made of {seen} of the last {reach} calls"
     return f"{kind} {goal}{calls}"
+
+
+def _parts(row: Weights) -> tuple[tuple[float, ...], ...]:
+    return (row.x, row.x0, row.eps)
 
 
 ORDINALS = {2: "second", 3: "third", 4: "fourth"}

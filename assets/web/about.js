@@ -28,8 +28,8 @@ export function quirkChip(scheduler, active) {
   if (!followed) return [];
   return [{
     id: "quirks", level: "info", why: " ",
-    text: `${active.length} of ${plural(followed, "quirk")} active`,
-    title: "Where diffusers leaves the mathematics of the paper",
+    text: plural(active.length, "quirk"),
+    title: `${active.length} of ${plural(followed, "known place")} where diffusers leaves the mathematics`,
     quirks: { scheduler: scheduler.id, all: scheduler.quirks, active },
   }];
 }

@@ -156,8 +156,8 @@ export class SchedulerPicker {
         most = typed ? score : 3;
       }
     }
-    for (const family of this.list.children) {
-      family.hidden = !family.querySelector("[role=option]:not([hidden])");
+    for (const part of this.list.querySelectorAll(".ss-family, .ss-entry, .ss-names")) {
+      part.hidden = !part.querySelector("[role=option]:not([hidden])");
     }
     this.none.hidden = most > 0;
     setText(this.none, most > 0 ? "" : `No scheduler is called “${this.search.value.trim()}”.`);
