@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class FlowScheduler(CountedScheduler):
     """``x = (1 - sigma) x0 + sigma eps``, times T sigma; the model returns ``eps - x0``."""
 
     _follows_model_dtype = True
+    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
 
     def _make_fresh(self, tensor_format: str | None, shift: float) -> None:
         """The grid of a fresh object: every training level, shifted."""
@@ -134,6 +135,9 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
         self._make_fresh(tensor_format, 1.0 if use_dynamic_shifting else shift)
 
     # --- the grid -----------------------------------------------------------------------------
+
+    def _beside_config(self) -> tuple[Any, ...]:
+        return (self._shift,)
 
     @property
     def shift(self) -> float:

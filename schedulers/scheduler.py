@@ -338,6 +338,10 @@ class Scheduler(ConfigMixin):
             held = self._shelf_of = (self._config, shelf_for(type(self), self._config))
         return held[1]
 
+    def _beside_config(self) -> tuple[Any, ...]:
+        """What a grid follows from beside config and arguments."""
+        return ()
+
     def _take_over(self, grid: Grid) -> None:
         """Stand where laying this grid out would have led."""
         for name in grid.published:

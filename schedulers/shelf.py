@@ -82,7 +82,7 @@ def kept(lay_out: Callable[..., None]) -> Callable[..., None]:
     """Wrap a method that lays out a grid: an equal object's grid is taken over as it is.
 
     Concerns the classes whose ``_kept`` names every private attribute that the method sets; the
-    grid must follow from config and arguments alone.
+    grid must follow from config, arguments and ``_beside_config`` alone.
     """
 
     @functools.wraps(lay_out)
@@ -92,7 +92,7 @@ def kept(lay_out: Callable[..., None]) -> Callable[..., None]:
         if shelf is None or not _plain(args) or not _plain(kwargs.values()):
             lay_out(self, *args, **kwargs)
             return
-        wanted = lay_out, args, tuple(kwargs.items())
+        wanted = lay_out, self._beside_config(), args, tuple(kwargs.items())
         grid = shelf.find(wanted)
         if grid is not None:
             self._take_over(grid)

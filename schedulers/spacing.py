@@ -21,6 +21,24 @@ KARRAS_RHO = 7.0
 BETA_SHAPE = 0.6
 
 
+@functools.lru_cache(maxsize=256)
+def counting(n: int) -> Float64:
+    """0, 1, ... n - 1."""
+    numbers = np.arange(n, dtype=np.float64)
+    numbers.setflags(write=False)
+    return numbers
+
+
+def linspace(start: float, end: float, n: int) -> Float64:
+    """NumPy's ``linspace``, to the bit, without its overhead."""
+    if n < 2 or start == end:
+        return np.linspace(start, end, n)
+    numbers = counting(n) * ((end - start) / (n - 1))
+    numbers += start
+    numbers[-1] = end
+    return numbers
+
+
 def trailing_timesteps(n: int, first: int, train_steps: int, exact: bool) -> Float64:
     """Every T / n-th time from ``first`` down, less one.
 
@@ -54,9 +72,9 @@ def spaced_timesteps(
         Descending, n entries (see ``trailing_timesteps`` for the exception).
     """
     if spacing == "linspace":
-        return np.linspace(0, train_steps - 1, n)[::-1]
+        return linspace(0.0, train_steps - 1.0, n)[::-1]
     if spacing == "leading":
-        return (np.arange(n) * (train_steps // n))[::-1].astype(np.float64) + offset
+        return (counting(n) * (train_steps // n))[::-1] + offset
     return trailing_timesteps(n, train_steps, train_steps, exact)
 
 
@@ -77,7 +95,7 @@ def open_timesteps(
         Descending int64.
     """
     if spacing == "linspace":
-        return np.linspace(0, last - 1, n + 1).round()[:0:-1].astype(np.int64)
+        return linspace(0.0, last - 1.0, n + 1).round()[:0:-1].astype(np.int64)
     if spacing == "leading":
         multiples = np.arange(n + 1, dtype=np.int64) * (last // (n + 1))
         return multiples[:0:-1] + offset
@@ -87,13 +105,13 @@ def open_timesteps(
 def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
     """N sigmas, evenly spaced in ``sigma^(1/7)`` (Karras et al. 2022, eq. 5)."""
     low, high = sigma_min ** (1 / KARRAS_RHO), sigma_max ** (1 / KARRAS_RHO)
-    roots: Float64 = high + np.linspace(0, 1, n) * (low - high)
+    roots: Float64 = high + linspace(0.0, 1.0, n) * (low - high)
     return roots**KARRAS_RHO
 
 
 def exponential_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
     """N sigmas, evenly spaced in ``log sigma``."""
-    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), n))
+    return np.asarray(np.exp(linspace(math.log(sigma_max), math.log(sigma_min), n)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -159,10 +177,14 @@ def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Fl
     Returns:
         Shape (n,), in [0, T - 1].
     """
+    if len(log_table) == 1:
+        return np.zeros(len(sigmas))
     log_sigmas = np.log(np.maximum(sigmas, 1e-10))
-    low = np.clip(np.searchsorted(log_table, log_sigmas, side="right") - 1, 0, len(log_table) - 2)
-    below, above = log_table[low], log_table[low + 1]
-    # Neighbours can be equal where betas are too small for float32: either time will do.
-    apart = np.where(below == above, np.float32(1.0), below - above)
-    w = np.clip((below - log_sigmas) / apart, 0.0, 1.0)
+    low = log_table[1:-1].searchsorted(log_sigmas.astype(np.float64, copy=False), side="right")
+    below = log_table[low]
+    gap = below - log_table[low + 1]
+    if not gap.all():
+        # Neighbours can be equal where betas are too small for float32: either time will do.
+        gap[gap == 0.0] = 1.0
+    w = np.minimum(np.maximum((below - log_sigmas) / gap, 0.0), 1.0)
     return np.asarray((1.0 - w) * low + w * (low + 1), dtype=np.float64)
