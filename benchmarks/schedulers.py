@@ -79,6 +79,8 @@ ROWS = (
     Row("DEIS", "DEISMultistepScheduler", 5),
     Row("UniPC", "UniPCMultistepScheduler", 6),
     Row("Karras VE", "KarrasVeScheduler", 3),
+    Row("EDM Euler", "EDMEulerScheduler", 4),
+    Row("EDM DPM++ 2M", "EDMDPMSolverMultistepScheduler", 4),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )

@@ -20,6 +20,7 @@ _HOMES = {
     "dpmsolver": ["DPMSolverMultistepScheduler"],
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
+    "edm": ["EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"],
     "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
     "flow_match": ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
     from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
+    from .edm import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
+    from .edm import EDMEulerScheduler as EDMEulerScheduler
     from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .flow_match import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler

@@ -125,6 +125,10 @@ class NumpyBackend:
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         return levels.astype(x.dtype)[np.maximum(np.searchsorted(levels, x), 1) - 1]
 
+    def apply(self, name: str, x: Array) -> Array:
+        """An elementwise function, by the name that both libraries give it."""
+        return getattr(np, name)(x)
+
 
 class TorchBackend:
     """torch tensors, on any device; nothing here reads a device value."""
@@ -235,6 +239,9 @@ class TorchBackend:
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         table = self.tensor(levels, x.device).to(x.dtype)
         return table[(self.torch.searchsorted(table, x) - 1).clamp(min=0)]
+
+    def apply(self, name: str, x: Array) -> Array:
+        return getattr(self.torch, name)(x)
 
 
 def _draw(

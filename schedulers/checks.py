@@ -137,6 +137,22 @@ def check_levels(name: str, values: Any, high: float) -> np.ndarray:
     return levels
 
 
+def check_ramp(name: str, values: Any) -> np.ndarray:
+    """Places on a schedule, ascending in [0, 1].
+
+    Raises:
+        TypeError: They are not numbers.
+        ValueError: Empty, not finite, outside [0, 1], or not strictly ascending.
+    """
+    ramp = _numbers(values, name)
+    if (ramp < 0.0).any() or (ramp > 1.0).any() or (np.diff(ramp) <= 0).any():
+        raise ValueError(
+            f"{name}={shown(ramp.tolist())} must ascend in [0, 1]: as upstream it is a ramp from "
+            "sigma_max (0) to sigma_min (1); compat='paper' takes noise levels."
+        )
+    return ramp
+
+
 def check_one_way(given: Mapping[str, Any]) -> None:
     """Exactly one of the ways to say where the steps go must be used.
 

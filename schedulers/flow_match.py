@@ -395,6 +395,7 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
         "Algorithm 2, for the slope of a rectified flow (arXiv 2209.03003).",
     )
     _keeps = frozenset({"x", "x0"})
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters")
 
     @configured
     def __init__(

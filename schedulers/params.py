@@ -551,6 +551,36 @@ VeSigmaMax = Annotated[
     Slider(1, 200, 1, log=True),
     About("Largest noise level.", "noise schedule"),
 ]
+SigmaData = Annotated[
+    float,
+    _SIGMA,
+    Slider(0.05, 2, 0.01, log=True),
+    About("Standard deviation of the data that the network was preconditioned for.", "prediction"),
+]
+SigmaScheduleEdm = Annotated[
+    Literal["karras", "exponential"],
+    About(
+        "How the levels run from the largest to the smallest: Karras, or even in log sigma.",
+        "spacing",
+    ),
+]
+Rho = Annotated[
+    float,
+    Range(0.5, 100.0),
+    Slider(1, 15, 0.1),
+    About("Curvature of the Karras schedule: higher puts more steps at low noise.", "spacing"),
+]
+_PREDICTION_EDM = About(
+    "How the network's answer F enters EDM's preconditioning: as F (epsilon), as -F "
+    "(v_prediction), or not at all, as the clean sample (sample).",
+    "prediction",
+)
+PredictionTypeEdmEuler = Annotated[Literal["epsilon", "v_prediction"], _PREDICTION_EDM]
+PredictionTypeEdm = Annotated[Literal["epsilon", "sample", "v_prediction"], _PREDICTION_EDM]
+AlgorithmTypeEdm = Annotated[
+    Literal["dpmsolver++", "sde-dpmsolver++"],
+    About("Solves for the data prediction as an ODE, or with fresh noise (sde).", "scheduler"),
+]
 SNoise = Annotated[
     float,
     Range(0.0, 1e3),

@@ -144,6 +144,8 @@ _MIDPOINTS = (
     "DPMSolverSDEScheduler",
 )
 
+_EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -297,7 +299,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "dpm-third-order",
         "Third order is second order",
-        ("DPMSolverMultistepScheduler",),
+        ("DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"),
         "solver_order 3",
         "The second derivative lacks a factor 2.",
         "The second derivative of the interpolation, whole.",
@@ -457,6 +459,49 @@ QUIRKS: tuple[Quirk, ...] = (
         "add_noise_to_input draws noise and multiplies it by 0.",
         "Noise that weighs nothing is not drawn.",
         "the generator stands elsewhere after each such step",
+    ),
+    # --- EDM ---
+    Quirk(
+        "edm-churn-reading",
+        "An answer read at a level it was not asked for",
+        ("EDMEulerScheduler",),
+        "s_churn above 0",
+        "The network, asked at sigma, is read as if it had been asked at sigma_hat.",
+        "Its answer is read with the weights of the level it was asked at.",
+        "the data prediction is off by up to 0.17 of it for an exact network",
+        lambda settings: bool(settings.get("s_churn")),
+    ),
+    Quirk(
+        "edm-sigmas-ramp",
+        "Custom sigmas are no sigmas",
+        ("EDMEulerScheduler",),
+        "set_timesteps(sigmas=...)",
+        "The list is a ramp from 0 to 1 of places on the schedule.",
+        "The list holds noise levels.",
+        "sigmas [0, 1] lead to the levels 80 and 0.002",
+        None,
+    ),
+    Quirk(
+        "edm-one-exponential",
+        "A single step starts at the smallest level",
+        _EDM,
+        "one step of the exponential schedule",
+        "The only level is sigma_min.",
+        "The only level is sigma_max, where a run starts.",
+        "noise of 80 is shown as if its level were 0.002",
+        lambda s: s.get("sigma_schedule") == "exponential" and s.get("steps") == 1,
+    ),
+    Quirk(
+        "edm-sde-third-order",
+        "Third order of the stochastic form",
+        ("EDMDPMSolverMultistepScheduler",),
+        "sde-dpmsolver++ with solver_order 3",
+        "The third step crashes.",
+        "The row of third order exists and is finite.",
+        "an exception instead of a sample",
+        _order(3, "sde-dpmsolver++"),
+        "mathematics",
+        "Crashes are not reproduced.",
     ),
     # --- flow matching ---
     Quirk(

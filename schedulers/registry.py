@@ -15,6 +15,7 @@ from .dpmpp_2s import DPMPP2SAncestralScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
+from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .flow_match import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from .heun import HeunDiscreteScheduler
@@ -45,6 +46,8 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DEISMultistepScheduler,
             UniPCMultistepScheduler,
             KarrasVeScheduler,
+            EDMEulerScheduler,
+            EDMDPMSolverMultistepScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

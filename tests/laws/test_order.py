@@ -115,6 +115,21 @@ SOLVERS = [
         )
         for order in (1, 2, 3)
     ),
+    ("EDMEulerScheduler", {"sigma_schedule": "exponential", "compat": "paper"}, {}, 1),
+    *(
+        (
+            "EDMDPMSolverMultistepScheduler",
+            {
+                "solver_order": order,
+                "sigma_schedule": "exponential",
+                "compat": "paper",
+                "lower_order_final": False,
+            },
+            {},
+            order,
+        )
+        for order in (2, 3)
+    ),
     ("FlowMatchEulerDiscreteScheduler", {"compat": "paper"}, {}, 1),
     ("FlowMatchHeunDiscreteScheduler", {"compat": "paper"}, {}, 2),
     *(

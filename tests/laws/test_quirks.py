@@ -349,6 +349,67 @@ def test_a_flow_prediction_off_the_flow_is_read_with_rho(name: str) -> None:
     assert found == pytest.approx((here.alpha + here.sigma) / here.alpha)
 
 
+EDM, EDM_DPM = "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"
+
+
+@pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
+def test_third_order_of_edm() -> None:
+    config = {"solver_order": 3, "lower_order_final": False, "sigma_schedule": "exponential"}
+    for compat, order in (("diffusers", 2), ("paper", 3)):
+        found = slope(EDM_DPM, COUNTS, {**config, "compat": compat})
+        assert found == pytest.approx(order, abs=0.35)
+
+
+@pytest.mark.quirk("edm-churn-reading", "diffusers", "paper")
+def test_what_was_asked_before_the_churn() -> None:
+    x0, eps = np.tanh(noise(1)), noise(2)
+
+    def off(compat: str) -> float:
+        scheduler = make(EDM, 20, compat=compat, tensor_format="np")
+        worst = 0.0
+        for i, stage in enumerate(scheduler.stages):
+            x = x0 + stage.here.sigma * eps
+            scheduler.scale_model_input(x, scheduler.timesteps[i])
+            output = model_output(scheduler, i, x, x0)
+            out = scheduler.step(
+                output, scheduler.timesteps[i], x, s_churn=20.0, s_noise=0.0,
+                generator=np.random.default_rng(1),
+            )  # fmt: skip
+            worst = max(worst, float(np.abs(out.pred_original_sample - x0).max()))
+        return worst
+
+    assert off("diffusers") > 0.1
+    assert off("paper") < 1e-9
+
+
+@pytest.mark.quirk("edm-sigmas-ramp", "diffusers", "paper")
+def test_custom_sigmas_of_edm() -> None:
+    theirs, paper = SCHEDULERS[EDM](), SCHEDULERS[EDM](compat="paper")
+    theirs.set_timesteps(sigmas=[0.0, 1.0])
+    assert theirs.sigmas.tolist() == pytest.approx([80.0, 0.002, 0.0])
+    paper.set_timesteps(sigmas=[10.0, 1.0, 0.1])
+    assert paper.sigmas.tolist() == pytest.approx([10.0, 1.0, 0.1])
+    assert len(paper.stages) == 2
+
+
+@pytest.mark.quirk("edm-one-exponential", "diffusers", "paper")
+@pytest.mark.parametrize("name", [EDM, EDM_DPM])
+def test_one_exponential_step(name: str) -> None:
+    config = {"sigma_schedule": "exponential"}
+    assert make(name, 1, **config).stages[0].here.sigma == pytest.approx(0.002)
+    assert make(name, 1, **config, compat="paper").stages[0].here.sigma == pytest.approx(80.0)
+
+
+@pytest.mark.quirk("edm-sde-third-order", "paper")
+def test_third_order_of_stochastic_edm() -> None:
+    rows = [
+        make(EDM_DPM, 20, solver_order=3, algorithm_type="sde-dpmsolver++", compat=compat).row(9)
+        for compat in ("diffusers", "paper")
+    ]
+    assert len(rows[0].x0) == 3
+    assert rows[0].x0 == pytest.approx(rows[1].x0, rel=1e-4)  # upstream's levels are float32
+
+
 FLOW, FLOW_HEUN = "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"
 
 

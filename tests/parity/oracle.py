@@ -32,6 +32,8 @@ DIFFUSERS = {
     "DEISMultistepScheduler": "scheduling_deis_multistep",
     "UniPCMultistepScheduler": "scheduling_unipc_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
+    "EDMEulerScheduler": "scheduling_edm_euler",
+    "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
     "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
 }

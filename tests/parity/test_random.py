@@ -51,7 +51,8 @@ def pick(p: Parameter, chance: random.Random) -> object:
         return chance.choice((True, False))
     if p.kind == "choice":
         return chance.choice((*p.choices, *((None,) if p.optional else ())))
-    return chance.choice(NUMBERS.get(p.name, (p.default,)))
+    numbers = NUMBERS.get(p.name, (p.default,))
+    return chance.choice([n for n in numbers if n is not None or p.optional] or [p.default])
 
 
 def draw(name: str, chance: random.Random) -> Case:

@@ -36,6 +36,7 @@ PLAIN = (
 )
 #: theirs do not know how to read a data prediction; tests/laws hold ours to it
 NO_SAMPLE = (
+    "EDMDPMSolverMultistepScheduler",
     "PNDMScheduler",
     "EulerAncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
