@@ -19,7 +19,7 @@ from schedulers import SCHEDULERS, DDPMScheduler, EulerDiscreteScheduler, Schedu
 from tests.parity.hub_server import Hub
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_scheduler
 from tests.parity.test_hub import hub as hub
-from tests.parity.test_pipelines import Network, unet
+from tests.parity.tiny import Network, unet
 
 #: Classes that the installed diffusers has under its own name, not as a placeholder.
 WHOLE = [
