@@ -141,7 +141,9 @@ negative.
 
 ## Code
 
-{"".join(f"{title}:{chr(10)}{chr(10)}```python{chr(10)}{text}```{chr(10)}{chr(10)}" for title, text in samples(name).items())}[All schedulers](README.md)
+{"".join(f"{title}:{chr(10)}{chr(10)}```python{chr(10)}{text}```{chr(10)}{chr(10)}" for title, text in samples(name).items())}{BRIDGE}
+
+[All schedulers](README.md)
 """
 
 
@@ -149,6 +151,10 @@ FORMAT_ROW = (
     '| `tensor_format` | None | "np" or "pt" | Whether `timesteps` and `sigmas` are NumPy arrays '
     "or torch tensors; None takes torch where it is installed. |"
 )
+
+
+BRIDGE = """`schedulers.bridge.register(diffusers)` makes diffusers take every class for one of its own, so that
+`DiffusionPipeline.from_pretrained(..., scheduler=scheduler)` and `pipe.save_pretrained` work too."""
 
 
 def code(text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 
 from schedulers import SCHEDULERS
-from schedulers.scheduler import KarrasDiffusionSchedulers
 
 HEADS = {
     "np": """\
@@ -74,6 +73,13 @@ image = pipe("a lighthouse in fog", num_inference_steps=20).images[0]
 
 LATENT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RECTIFIED = "stabilityai/stable-diffusion-3-medium-diffusers"
+#: Checkpoints trained for one class, by the first words of its name.
+CHECKPOINTS = {
+    "FlowMatch": RECTIFIED,
+    "LCM": "SimianLuo/LCM_Dreamshaper_v7",
+    "EDM": "playgroundai/playground-v2.5-1024px-aesthetic",
+    "CosineDPM": "stabilityai/stable-audio-open-1.0",
+}
 
 
 def samples(name: str) -> dict[str, str]:
@@ -96,7 +102,13 @@ def samples(name: str) -> dict[str, str]:
 
 
 def pipeline_of(name: str) -> str | None:
-    """A checkpoint whose pipeline takes the class, None where the loop is its own."""
-    if name in KarrasDiffusionSchedulers.__members__:
-        return LATENT
-    return RECTIFIED if "Flow" in name else None
+    """A checkpoint whose pipeline takes the class; None where the loop, or the way, is its own."""
+    for start, checkpoint in CHECKPOINTS.items():
+        if name.startswith(start):
+            return checkpoint
+    scheduler = SCHEDULERS[name]()
+    if scheduler.call_form != "step" or scheduler.training is None:
+        return None
+    scheduler.set_timesteps(2)
+    first, *_, last = scheduler.stages
+    return LATENT if first.here.rho > last.target.rho else None

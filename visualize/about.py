@@ -71,7 +71,7 @@ def spellings(label: str) -> tuple[str, ...]:
     word in full; A1111's API puts ``k_`` in front.
     """
     short = re.sub(r"\W+", "_", label.lower().replace("++", "pp"))
-    split = re.sub(r"^dpm2", "dpm_2", short)
+    split = re.sub(r"^(dpm|uni)(2|pc)", r"\1_\2", short)
     long = re.sub(r"_a(?=_|$)", "_ancestral", split)
     return tuple(dict.fromkeys((short, split, long, f"k_{split}", f"k_{long}")))
 
