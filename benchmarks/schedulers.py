@@ -66,6 +66,7 @@ ROWS = (
     Row("DPM2", "KDPM2DiscreteScheduler", 2, sampler="sample_dpm_2"),
     Row("DPM2 a", "KDPM2AncestralDiscreteScheduler", 3, sampler="sample_dpm_2_ancestral"),
     Row("DPM++ 2S a", "DPMPP2SAncestralScheduler", 3.5, sampler="sample_dpmpp_2s_ancestral"),
+    Row("DPM fast", "DPMFastScheduler", 4),
     Row("DPM++ SDE", "DPMSolverSDEScheduler", 5, sampler="sample_dpmpp_sde", generator=True),
     Row("DPM++ 2M", "DPMSolverMultistepScheduler", 4, sampler="sample_dpmpp_2m"),
     Row(

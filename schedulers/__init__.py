@@ -16,6 +16,7 @@ _HOMES = {
     "ddim": ["DDIMScheduler"],
     "ddpm": ["DDPMScheduler"],
     "deis": ["DEISMultistepScheduler"],
+    "dpm_fast": ["DPMFastScheduler"],
     "dpmpp_2s": ["DPMPP2SAncestralScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .ddim import DDIMScheduler as DDIMScheduler
     from .ddpm import DDPMScheduler as DDPMScheduler
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
+    from .dpm_fast import DPMFastScheduler as DPMFastScheduler
     from .dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
     from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler

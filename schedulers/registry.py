@@ -11,6 +11,7 @@ from typing import Any
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
+from .dpm_fast import DPMFastScheduler
 from .dpmpp_2s import DPMPP2SAncestralScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
@@ -43,6 +44,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMSolverSinglestepScheduler,
             DPMSolverSDEScheduler,
             DPMPP2SAncestralScheduler,
+            DPMFastScheduler,
             DEISMultistepScheduler,
             UniPCMultistepScheduler,
             KarrasVeScheduler,

@@ -317,7 +317,7 @@ class SigmaScheduler(Scaled, LevelScheduler):
     def init_noise_sigma(self) -> Any:
         """Standard deviation of the noise that a run starts from."""
         largest = np.float32(max(self._rhos))
-        if self.config["timestep_spacing"] == "leading":
+        if self._setting("timestep_spacing") == "leading":
             largest = np.sqrt(largest * largest + np.float32(1.0))
         if self.tensor_format == "np":
             return float(largest)

@@ -126,3 +126,37 @@ def test_every_step(
     for index, (a, b) in enumerate(zip(found, expected, strict=True)):
         worst = float((a - b).abs().max() / b.abs().max().clamp(min=1))
         assert worst <= TOLERANCE, f"after {index} steps"
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 9, 20])
+def test_dpm_fast(steps: int, eta: float) -> None:
+    """Before every step, which is a group of calls here, and at the end."""
+    scheduler = SCHEDULERS["DPMFastScheduler"](**BETAS, eta=eta)
+    scheduler.set_timesteps(steps)
+    high, low = float(scheduler.sigmas[0]), float(scheduler.sigmas[-1])
+    mine, theirs = (torch.Generator().manual_seed(9) for _ in range(2))
+    expected: list[torch.Tensor] = []
+    arguments = {"noise_sampler": lambda *_: unit_noise_from(theirs), "eta": eta, "disable": True}
+    last = k_diffusion().sample_dpm_fast(
+        denoise,
+        unit_noise() * high,
+        low,
+        high,
+        steps,
+        callback=lambda info: expected.append(info["x"]),
+        **arguments,
+    )
+    found = [unit_noise() * high]
+    x = found[0]
+    orders = [scheduler.effective_order(i) for i in range(steps)]
+    for i, t in enumerate(scheduler.timesteps):
+        here = scheduler.stages[i].here.sigma
+        scheduler.scale_model_input(x, t)
+        x = scheduler.step((x - denoise(x, here)) / here, t, x, generator=mine).prev_sample
+        if i + 1 == steps or orders[i + 1] == 1:
+            found.append(x)
+    assert len(found) == len(expected) + 1
+    for index, (a, b) in enumerate(zip(found, [*expected, last], strict=True)):
+        worst = float((a - b).abs().max() / b.abs().max().clamp(min=1))
+        assert worst <= TOLERANCE, f"after {index} steps"
