@@ -82,6 +82,7 @@ ROWS = (
     Row("Karras VE", "KarrasVeScheduler", 3),
     Row("EDM Euler", "EDMEulerScheduler", 4),
     Row("EDM DPM++ 2M", "EDMDPMSolverMultistepScheduler", 4),
+    Row("Score SDE VE", "ScoreSdeVeScheduler", 3),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )
@@ -149,6 +150,16 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
         return run
 
     times = list(scheduler.timesteps)
+    if row.scheduler == "ScoreSdeVeScheduler":
+
+        def run() -> object:
+            sample = x
+            for t in times:
+                sample = scheduler.step_pred(output, t, sample).prev_sample
+            return sample
+
+        return run
+
     indexed = hasattr(scheduler, "set_begin_index")
     step = step_arguments(scheduler, row, x)
 
@@ -186,6 +197,10 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
     if row.scheduler == "KarrasVeScheduler":
         with Count(x.numel(), device) as seen:
             scheduler.step(output, 2.0, 1.0, x)
+        return seen.ops, seen.full, seen.syncs
+    if row.scheduler == "ScoreSdeVeScheduler":
+        with Count(x.numel(), device) as seen:
+            scheduler.step_pred(output, scheduler.timesteps[5], x)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
     step = step_arguments(scheduler, row, x)

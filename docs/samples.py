@@ -50,8 +50,18 @@ for sigma, target in zip(levels, [*levels[1:], 0.0]):
         x, x0 = better.prev_sample, better.pred_original_sample
 """
 
+SCORE_SDE = """\
+for t, sigma in zip(scheduler.timesteps, scheduler.sigmas.tolist()):
+    for _ in range(scheduler.config["correct_steps"]):
+        score = ({tanh}(x) - x) / sigma**2  # your model here
+        x = scheduler.step_correct(score, x, generator).prev_sample
+    score = ({tanh}(x) - x) / sigma**2
+    out = scheduler.step_pred(score, t, x, generator)
+    x, x0 = out.prev_sample, out.pred_original_sample
+"""
+
 #: Loop by call form; ``{tanh}`` is the library's, ``{random}`` the generator where step takes one.
-LOOPS = {"step": STEP, "karras_ve": KARRAS_VE}
+LOOPS = {"step": STEP, "karras_ve": KARRAS_VE, "score_sde": SCORE_SDE}
 
 ALONE = """\
 from schedulers import {name}
@@ -86,7 +96,7 @@ def samples(name: str) -> dict[str, str]:
     """Heading -> code, of every way to use a class."""
     made = SCHEDULERS[name]
     loop = LOOPS[made.call_form]
-    takes = "generator" in inspect.signature(made.step).parameters
+    takes = "generator" in inspect.signature(getattr(made, "step", made)).parameters
     found = {"Levels and weights, without an array": ALONE.format(name=name)}
     for title, kind, tanh in (("On NumPy", "np", "np.tanh"), ("On torch", "pt", "torch.tanh")):
         body = loop.format(

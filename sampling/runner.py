@@ -255,9 +255,32 @@ def _karras_ve(
         i += 1
 
 
+def _score_sde(
+    scheduler: Any,  # noqa: ANN401 - the methods of this call form are the score SDE's own
+    denoise: Denoise,
+    x: torch.Tensor,
+    owners: list[torch.Generator],
+    settings: dict[str, Any],
+) -> Iterator[Pair]:
+    """Song et al. (2021), algorithm 1: at each level the corrector's calls, then the predictor's."""
+    answer = _answer_of(scheduler)
+    stages = scheduler.stages
+    each = 1 + scheduler.config["correct_steps"]
+    for i, stage in enumerate(stages):
+        t = scheduler.timesteps[i // each]
+        output = answer(i, x, denoise(x, stage.here))
+        if i % each < each - 1:
+            result = scheduler.step_correct(output, x, owners, timestep=t)
+        else:
+            result = scheduler.step_pred(output, t, x, owners)
+        x = result.prev_sample
+        yield x, result.pred_original_sample
+
+
 _DRIVERS: dict[str, Callable[..., Iterator[Pair]]] = {
     "step": _step_form,
     "karras_ve": _karras_ve,
+    "score_sde": _score_sde,
 }
 
 Answer = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]

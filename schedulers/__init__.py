@@ -30,11 +30,12 @@ _HOMES = {
     "kdpm2": ["KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler"],
     "levels": ["Level", "Stage"],
     "lms": ["LMSDiscreteScheduler"],
-    "output": ["DerivativeOutput", "SchedulerOutput", "StepOutput"],
+    "output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
     "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
+    "score_sde": ["ScoreSdeVeScheduler"],
     "weights": ["Contributions", "Weights", "contributions"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from .lms import LMSDiscreteScheduler as LMSDiscreteScheduler
     from .output import DerivativeOutput as DerivativeOutput
     from .output import SchedulerOutput as SchedulerOutput
+    from .output import SdeOutput as SdeOutput
     from .output import StepOutput as StepOutput
     from .pndm import PNDMScheduler as PNDMScheduler
     from .registry import NAMES as NAMES
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from .scheduler import Reference as Reference
     from .scheduler import Scheduler as Scheduler
     from .scheduler import SchedulerMixin as SchedulerMixin
+    from .score_sde import ScoreSdeVeScheduler as ScoreSdeVeScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
     from .weights import Contributions as Contributions
     from .weights import Weights as Weights

@@ -122,6 +122,16 @@ class NumpyBackend:
     def sqrt_of_positive(self, x: Array) -> Array:
         return np.sqrt(np.maximum(x, 0))
 
+    def langevin_step(self, score: Array, noise: Array, snr: float, each: bool) -> Array:
+        """``2 (snr |noise| / |score|)^2``, of each sample or of the batch; 0 without a score."""
+        axes = tuple(range(int(score.ndim > 1), score.ndim))
+        rise, spread = (np.sqrt((a * a).sum(axis=axes, keepdims=True)) for a in (score, noise))
+        if not each:
+            rise, spread = rise.mean(), spread.mean()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            length: Array = np.where(rise > 0, 2.0 * (snr * spread / rise) ** 2, 0.0)
+        return length
+
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         return levels.astype(x.dtype)[np.maximum(np.searchsorted(levels, x), 1) - 1]
 
@@ -235,6 +245,14 @@ class TorchBackend:
 
     def sqrt_of_positive(self, x: Array) -> Array:
         return x.clamp(min=0).sqrt()
+
+    def langevin_step(self, score: Array, noise: Array, snr: float, each: bool) -> Array:
+        axes = tuple(range(int(score.ndim > 1), score.ndim))
+        norm = self.torch.linalg.vector_norm
+        rise, spread = (norm(a, dim=axes, keepdim=True) for a in (score, noise))
+        if not each:
+            rise, spread = rise.mean(), spread.mean()
+        return self.torch.where(rise > 0, 2.0 * (snr * spread / rise) ** 2, 0.0)
 
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         table = self.tensor(levels, x.device).to(x.dtype)

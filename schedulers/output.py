@@ -88,5 +88,24 @@ class DerivativeOutput(Output):
     pred_original_sample: Array = None
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class SdeOutput(Output):
+    """Result of a score SDE step; ``prev_sample, prev_sample_mean = out`` unpacks it too.
+
+    Attributes:
+        prev_sample: The sample at the next noise level, shape of the sample.
+        prev_sample_mean: The same without the step's own noise, same shape.
+        pred_original_sample: The clean sample predicted by this call, same shape.
+    """
+
+    prev_sample: Array
+    prev_sample_mean: Array
+    pred_original_sample: Array = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """The sample and its mean, as the tuple that upstream returns."""
+        return iter((self.prev_sample, self.prev_sample_mean))
+
+
 #: The name that diffusers has for it.
 SchedulerOutput = StepOutput

@@ -581,6 +581,36 @@ AlgorithmTypeEdm = Annotated[
     Literal["dpmsolver++", "sde-dpmsolver++"],
     About("Solves for the data prediction as an ODE, or with fresh noise (sde).", "scheduler"),
 ]
+SdeSigmaMax = Annotated[
+    float,
+    _SIGMA,
+    Slider(1, 5000, 1, log=True),
+    About(
+        "Largest noise level; about the largest distance between two training samples.",
+        "noise schedule",
+    ),
+]
+SamplingEps = Annotated[
+    float,
+    Range(0.0, 1.0, low_open=True, high_open=True),
+    Slider(1e-5, 0.1, 1e-5, log=True),
+    About("The last time of the run, which starts at 1.", "spacing", True),
+]
+Snr = Annotated[
+    float,
+    Range(0.0, 1e3),
+    Slider(0, 0.5, 0.01),
+    About(
+        "Length of a corrector step: its noise against the score, as a ratio of norms.",
+        "stochasticity",
+    ),
+]
+CorrectSteps = Annotated[
+    int,
+    Range(0, 100),
+    Slider(0, 5, 1),
+    About("Corrector calls at each level, each of which asks the model.", "scheduler"),
+]
 SNoise = Annotated[
     float,
     Range(0.0, 1e3),

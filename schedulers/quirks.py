@@ -503,6 +503,36 @@ QUIRKS: tuple[Quirk, ...] = (
         "mathematics",
         "Crashes are not reproduced.",
     ),
+    # --- score SDEs ---
+    Quirk(
+        "sde-ve-noise",
+        "More noise is added than the level holds",
+        ("ScoreSdeVeScheduler",),
+        "every run, most of all the last step",
+        "The predictor adds noise of variance sigma^2 - sigma'^2 (reverse diffusion).",
+        "Ancestral sampling adds (sigma'/sigma)^2 of it, so that the variance comes out.",
+        "at 10 steps a sample lands with 3.6 times the noise of its level",
+    ),
+    Quirk(
+        "sde-ve-truncated-index",
+        "Levels are found by truncating a product",
+        ("ScoreSdeVeScheduler",),
+        "a large sampling_eps, or one step",
+        "The level is entry t (N - 1), cut off, of a table that knows nothing of sampling_eps.",
+        "The level is sigma(t), and each step leads to the next one.",
+        "sampling_eps=0.3 visits a level twice in 6 steps; one step starts from sigma_min",
+        lambda values: values["sampling_eps"] * values.get("steps", 2000) >= 1.0,
+    ),
+    Quirk(
+        "sde-ve-batch-norm",
+        "A corrector step depends on the rest of the batch",
+        ("ScoreSdeVeScheduler",),
+        "correct_steps of 1 or more, several samples",
+        "The Langevin step takes the mean of the norms over the batch.",
+        "Each sample has a step of its own norms.",
+        "a sample changes with its company",
+        lambda values: values["correct_steps"] > 0,
+    ),
     # --- flow matching ---
     Quirk(
         "flow-shift-twice",

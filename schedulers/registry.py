@@ -25,6 +25,7 @@ from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
 from .pndm import PNDMScheduler
 from .scheduler import Scheduler
+from .score_sde import ScoreSdeVeScheduler
 from .unipc import UniPCMultistepScheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
@@ -50,6 +51,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             KarrasVeScheduler,
             EDMEulerScheduler,
             EDMDPMSolverMultistepScheduler,
+            ScoreSdeVeScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

@@ -151,7 +151,10 @@ class Scheduler(ConfigMixin):
     family: ClassVar[str] = ""
     #: What one would choose it for, in a line.
     good_for: ClassVar[str] = ""
-    call_form: ClassVar[Literal["step", "karras_ve"]] = "step"
+    call_form: ClassVar[Literal["step", "karras_ve", "score_sde"]] = "step"
+    #: Whether some weights follow from norms of the arrays, so that rows hold what they are on
+    #: average (Langevin steps).
+    weighs_by_norms: ClassVar[bool] = False
     #: Model calls per step, which pipelines multiply indices with.
     order: int = 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sampling import Schedule
 from schedulers import SCHEDULERS
-from schedulers.levels import Level
+from schedulers.levels import Level, Stage
 from schedulers.weights import Weights, contributions
 from visualize.encode import number, numbers
 
@@ -189,6 +189,8 @@ def _band(share: float) -> str:
 def _move(plan: Schedule, i: int) -> str:
     stage, row = plan.stages[i], plan.rows[i]
     start, end = _place(stage.here), _place(stage.target)
+    if _stirs(stage, row):
+        return f"a Langevin step that stays at {start}, its length set by norms"
     trial = _is_trial(plan, i)
     look = _look(plan, i)
     if look > 1:
@@ -230,6 +232,11 @@ def _look(plan: Schedule, i: int) -> int:
     while first > 0 and _corrects(plan.rows[first]):
         first -= 1
     return i - first + 1
+
+
+def _stirs(stage: Stage, row: Weights) -> bool:
+    """Whether the call renews noise where it is (a Langevin corrector)."""
+    return stage.here == stage.target and row.noise > 0.0
 
 
 def _is_trial(plan: Schedule, i: int) -> bool:
@@ -688,7 +695,7 @@ def _warn_grid(facts: Facts) -> Iterator[Chip]:
     still = sum(
         1
         for stage, row in zip(plan.stages, plan.rows, strict=True)
-        if stage.here.rho == stage.target.rho and not _corrects(row)
+        if stage.here.rho == stage.target.rho and not _corrects(row) and not _stirs(stage, row)
     )
     if still:
         yield Chip(

@@ -143,6 +143,9 @@ def walk(
     if scheduler.call_form == "karras_ve":
         yield from _walk_karras_ve(scheduler, model, x, start, generator, stop, scribble)
         return
+    if scheduler.call_form == "score_sde":
+        yield from _walk_score_sde(scheduler, model, x, start, generator, stop, scribble)
+        return
     if "generator" in inspect.signature(scheduler.step).parameters:
         step["generator"] = generator
     if not resume and hasattr(scheduler, "set_begin_index"):
@@ -190,4 +193,30 @@ def _walk_karras_ve(
             if scribble:
                 output[...] = 1e3
             yield Moment(index + 1, shown, x0, out.prev_sample, out.pred_original_sample)
+        x = out.prev_sample
+
+
+def _walk_score_sde(
+    scheduler: SchedulerLike,
+    model: Model,
+    x: Array,
+    start: int,
+    generator: object,
+    stop: int | None,
+    scribble: bool,
+) -> Iterator[Moment]:
+    """At each time the corrector's calls, then the predictor's."""
+    corrects = scheduler.config["correct_steps"]
+    for index in range(start, len(scheduler.stages) if stop is None else stop):
+        number, call = divmod(index, 1 + corrects)
+        t = scheduler.timesteps[number]
+        x0 = model(index, x)
+        output = model_output(scheduler, index, x, x0)
+        if call < corrects:
+            out = scheduler.step_correct(output, x, generator, timestep=t)
+        else:
+            out = scheduler.step_pred(output, t, x, generator)
+        if scribble:
+            output[...] = 1e3
+        yield Moment(index, x, x0, out.prev_sample, out.pred_original_sample)
         x = out.prev_sample

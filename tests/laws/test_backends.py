@@ -94,6 +94,8 @@ def test_default_format_is_torch_where_it_is_installed(name: str) -> None:
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
     """Each step, from inputs that the format holds exactly: half an ulp from the float64 answer."""
     scheduler, exact = make(name), make(name)
+    if scheduler.row(0).noise:
+        return  # noise is drawn in the model's own dtype: there is no exact counterpart
     if scheduler.call_form == "karras_ve":
         x = torch.from_numpy(noise(1)).to(dtype)
         out = scheduler.step(x, 2.0, 1.0, x)
@@ -144,7 +146,8 @@ def test_float64_stays_float64(name: str) -> None:
 def test_any_number_of_axes(name: str) -> None:
     """Points in a plane, images, videos: the same numbers in another shape."""
     flat = []
-    for shape in ((24,), (2, 12), (2, 3, 4), SHAPE, (2, 3, 2, 1, 2)):
+    no_batch = () if SCHEDULERS[name].weighs_by_norms else ((24,),)
+    for shape in (*no_batch, (2, 12), (2, 3, 4), SHAPE, (2, 3, 2, 1, 2)):
         scheduler = make(name)
         x = noise(1).reshape(shape)
         run = walk(

@@ -98,6 +98,11 @@ def test_step_before_set_timesteps(name: str) -> None:
         with pytest.raises(ValueError, match="set_timesteps"):
             scheduler.add_noise_to_input(x, 1.0)
         return
+    if scheduler.call_form == "score_sde":
+        for step in (lambda: scheduler.step_correct(x, x), lambda: scheduler.step_pred(x, 1.0, x)):
+            with pytest.raises(ValueError, match="set_timesteps"):
+                step()
+        return
     with pytest.raises(ValueError, match="set_timesteps"):
         scheduler.step(x, scheduler.timesteps[0], x)
 

@@ -58,6 +58,9 @@ for name, cls in SCHEDULERS.items():
         x, sigma = s.add_noise_to_input(x, 2.0)
         s.step(x, sigma, 1.0, x)
         continue
+    if s.call_form == "score_sde":
+        x = s.step_pred(-x, s.timesteps[0], s.step_correct(-x, x).prev_sample).prev_sample
+        continue
     for t in s.timesteps:
         x = s.step(s.scale_model_input(x, t), t, x).prev_sample
     assert np.isfinite(x).all()

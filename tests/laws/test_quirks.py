@@ -630,3 +630,63 @@ def test_a_quirk_is_active_where_it_applies() -> None:
         "dpm-third-order", "sde-half-sign",
     }  # fmt: skip
     assert "karras-ve-squared" in active("KarrasVeScheduler", steps=20)
+
+
+@pytest.mark.quirk("sde-ve-noise", "diffusers", "paper")
+def test_reverse_diffusion_adds_more_noise_than_the_level_holds() -> None:
+    def excess(compat: str) -> float:
+        """Standard deviation reached over that of the level, on a point mass."""
+        scheduler = make("ScoreSdeVeScheduler", 10, correct_steps=0, compat=compat)
+        stage, row = scheduler.stages[4], scheduler.row(4)
+        return math.hypot(stage.here.sigma + row.eps[0], row.noise) / stage.target.sigma
+
+    assert excess("diffusers") == pytest.approx(3.588, abs=1e-3)
+    assert excess("paper") == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.quirk("sde-ve-truncated-index", "diffusers", "paper")
+def test_levels_of_the_ve_sde() -> None:
+    def sigmas(steps: int, compat: str) -> list[float]:
+        config = {"sampling_eps": 0.3, "correct_steps": 0, "compat": compat}
+        return [s.here.sigma for s in make("ScoreSdeVeScheduler", steps, **config).stages]
+
+    assert len(set(sigmas(6, "diffusers"))) == 5
+    assert len(set(sigmas(6, "paper"))) == 6
+    assert sigmas(1, "diffusers") == pytest.approx([0.01])
+    assert sigmas(1, "paper") == pytest.approx([1348.0])
+
+
+@pytest.mark.quirk("sde-ve-batch-norm", "diffusers", "paper")
+def test_a_langevin_step_and_its_company() -> None:
+    def corrected(score: np.ndarray, compat: str) -> np.ndarray:
+        scheduler = make("ScoreSdeVeScheduler", compat=compat)
+        x = noise(1)
+        out = scheduler.step_correct(score, x, np.random.default_rng(0))
+        first: np.ndarray = out.prev_sample[0]
+        return first
+
+    score = noise(2)
+    other = np.concatenate([score[:1], 9 * score[1:]])
+    assert np.abs(corrected(score, "diffusers") - corrected(other, "diffusers")).max() > 1e-2
+    assert np.array_equal(corrected(score, "paper"), corrected(other, "paper"))
+
+
+@pytest.mark.parametrize("compat", ["diffusers", "paper"])
+def test_a_langevin_step_is_its_row_where_the_norms_are_expected(compat: str) -> None:
+    """Data at one point: the score is -eps / sigma, and the norms of eps and z differ by chance."""
+    scheduler = make("ScoreSdeVeScheduler", compat=compat)
+    stage, row = scheduler.stages[4], scheduler.row(4)
+    assert stage.here == stage.target
+    eps, z = (noise(seed, (2, 40_000)) for seed in (1, 2))
+    x = stage.here.sigma * eps
+    out = scheduler.step_correct(-x / stage.here.sigma**2, x, np.random.default_rng(2))
+    z = np.random.default_rng(2).standard_normal(x.shape, dtype=np.float32)
+    expected = row.x[0] * x + row.eps[0] * eps + row.noise * z
+    assert np.abs(out.prev_sample - expected).max() <= 0.02 * stage.here.sigma
+    assert out.prev_sample.std() == pytest.approx(stage.here.sigma, rel=5e-3)
+
+
+def test_a_score_of_zero_moves_nothing() -> None:
+    scheduler = make("ScoreSdeVeScheduler")
+    x = noise(1)
+    assert np.array_equal(scheduler.step_correct(0 * x, x).prev_sample, x)

@@ -5,6 +5,7 @@ Classes are imported one by one, because `import diffusers` as a whole pulls in 
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import warnings
 from functools import cache
@@ -34,6 +35,7 @@ DIFFUSERS = {
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
     "EDMEulerScheduler": "scheduling_edm_euler",
     "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
+    "ScoreSdeVeScheduler": "scheduling_sde_ve",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
     "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
 }
@@ -45,6 +47,14 @@ def diffusers_class(name: str) -> type[SchedulerLike]:
     module = importlib.import_module(f"diffusers.schedulers.{DIFFUSERS[name]}")
     cls: type[SchedulerLike] = getattr(module, name)
     return cls
+
+
+def stepped() -> list[str]:
+    """Names of the classes that the common loop over `timesteps` drives."""
+    steps = {name: getattr(diffusers_class(name), "step", None) for name in DIFFUSERS}
+    return [
+        name for name, f in steps.items() if f and "timestep" in inspect.signature(f).parameters
+    ]
 
 
 def diffusers_scheduler(name: str, **config: object) -> SchedulerLike:

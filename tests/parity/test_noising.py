@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.parity.harness import Case, accepts, assert_same_run, error, unit_noise
-from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class
+from tests.parity.oracle import SchedulerLike, diffusers_class, stepped
 
-NAMES = [name for name in DIFFUSERS if name != "KarrasVeScheduler"]
+NAMES = stepped()
 DISCRETE = ("DDPMScheduler", "DDIMScheduler")
 INDEXED = [name for name in NAMES if hasattr(diffusers_class(name), "set_begin_index")]
 EXACT = 1e-6  # one multiply-add in float32

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.parity.harness import Case, unit_noise
-from tests.parity.oracle import DIFFUSERS
+from tests.parity.oracle import stepped
 
-NAMES = [name for name in DIFFUSERS if name != "KarrasVeScheduler"]
+NAMES = stepped()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,10 +11,10 @@ import torch
 
 from schedulers.params import Parameter
 from tests.parity.harness import SCHEDULERS, Case, accepts, assert_same_run
-from tests.parity.oracle import DIFFUSERS
+from tests.parity.oracle import stepped
 from tests.parity.test_runs import NO_SAMPLE
 
-NAMES = [name for name in DIFFUSERS if name != "KarrasVeScheduler"]
+NAMES = stepped()
 EACH = 50
 #: Third-order differences of close sigmas cost upstream's float32 more digits than elsewhere.
 TOLERANCE = 5e-5

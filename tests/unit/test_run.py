@@ -72,6 +72,7 @@ VARIANTS = [
     made("LMSDiscreteScheduler", order=2),
     made("KarrasVeScheduler"),
     made("KarrasVeScheduler", s_churn=0.0),
+    made("ScoreSdeVeScheduler", correct_steps=0),
     *(
         made("DPMSolverMultistepScheduler", algorithm_type=kind, solver_order=order,
              solver_type=form,
@@ -197,6 +198,16 @@ def test_contributions_add_up_to_the_final_sample(spec: RunSpec) -> None:
         total = total + weight * drawn
     largest = max(map(abs, (*shares.calls, *shares.noise)))
     np.testing.assert_allclose(film.samples[-1], total, atol=5e-4 * max(1.0, largest))
+
+
+def test_corrector_calls_are_frames() -> None:
+    """Model calls of a score SDE: the corrector's, then the predictor's, at each level."""
+    spec = made("ScoreSdeVeScheduler", correct_steps=2)
+    film = trajectory(spec, device="cpu")
+    assert len(film.samples) == film.schedule.nfe == 3 * spec.steps
+    assert np.isfinite(film.samples).all()
+    stays = [stage.here == stage.target for stage in film.schedule.stages]
+    assert stays == [True, True, False] * spec.steps
 
 
 # --- noise ------------------------------------------------------------------------------------

@@ -1,0 +1,123 @@
+"""The score SDEs have their own call forms; every part of them equals diffusers'."""
+
+import numpy as np
+import pytest
+import torch
+
+from schedulers import SCHEDULERS
+from tests.parity.harness import Case, error, fake_model, unit_noise
+from tests.parity.oracle import SchedulerLike, diffusers_scheduler
+
+VE = "ScoreSdeVeScheduler"
+
+
+def laid_out(case: Case) -> tuple[SchedulerLike, SchedulerLike]:
+    """Ours and theirs; theirs wants to be told the number of steps twice."""
+    ours, theirs = case.ours(), case.theirs()
+    theirs.set_sigmas(case.steps, sampling_eps=(case.grid or {}).get("sampling_eps"))
+    return ours, theirs
+
+
+def score(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A score that a network might return."""
+    return (fake_model(x / (1 + sigma), sigma) - x) / (sigma**2 + 0.01)
+
+
+@pytest.mark.parametrize("seeds", [(3,), (3, 4)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"snr": 0.3, "correct_steps": 2, "sigma_max": 50.0, "sigma_min": 0.02},
+        {"sampling_eps": 0.05, "correct_steps": 0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
+def test_ve_run(config: dict[str, object], steps: int, seeds: tuple[int, ...]) -> None:
+    """Every call from the oracle's own sample, and its draws; the pipeline's loop as a whole."""
+    case = Case(VE, config, steps, seeds=seeds)
+    ours, theirs = laid_out(case)
+    draws = case.generators(), case.generators()
+    x = unit_noise() * theirs.init_noise_sigma
+    for t, sigma in zip(theirs.timesteps, theirs.sigmas.tolist(), strict=True):
+        for _ in range(theirs.config.correct_steps):
+            out = score(x, sigma)
+            a, b = (
+                s.step_correct(out, x, generator=g).prev_sample
+                for s, g in zip((ours, theirs), draws, strict=True)
+            )
+            assert error(a, b) <= 1e-6
+            x = b
+        out = score(x, sigma)
+        a, b = (
+            s.step_pred(out, t, x, generator=g) for s, g in zip((ours, theirs), draws, strict=True)
+        )
+        # what float32 leaves of the largest number that enters; theirs squares a root of squares
+        open_here = 1e-5 + 8 * torch.finfo(torch.float32).eps * float(x.abs().max())
+        for key in ("prev_sample", "prev_sample_mean"):
+            assert float((a[key] - b[key]).abs().max()) <= open_here, key
+        assert torch.equal(a.prev_sample, a[0]) and torch.equal(tuple(a)[1], a.prev_sample_mean)
+        x = b.prev_sample
+
+
+@pytest.mark.parametrize("end", [1e-5, 1e-3, 0.1, 0.5])
+def test_ve_grid(end: float) -> None:
+    for steps in [*range(1, 27), 50, 99, 100, 128, 199, 200]:
+        case = Case(VE, {}, steps, grid={"num_inference_steps": steps, "sampling_eps": end})
+        ours, theirs = laid_out(case)
+        assert torch.equal(ours.timesteps, theirs.timesteps)
+        index = (theirs.timesteps * (steps - 1)).long()
+        assert ours._visited == index.tolist()
+        for key in ("sigmas", "discrete_sigmas"):
+            a, b = getattr(ours, key), getattr(theirs, key)
+            torch.testing.assert_close(a, b, rtol=2e-6, atol=0)
+    below = ours.get_adjacent_sigma(index, theirs.timesteps)
+    torch.testing.assert_close(
+        below, theirs.get_adjacent_sigma(index, theirs.timesteps), rtol=2e-6, atol=0
+    )
+
+
+def test_ve_before_set_timesteps_and_with_other_sigmas() -> None:
+    ours, theirs = SCHEDULERS[VE](), diffusers_scheduler(VE)
+    torch.testing.assert_close(ours.discrete_sigmas, theirs.discrete_sigmas, rtol=2e-6, atol=0)
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+    x, z, times = unit_noise(1), unit_noise(2), torch.tensor([3, 1999])
+    assert error(ours.add_noise(x, z, times), theirs.add_noise(x, z, times)) <= 2e-6
+    assert ours.add_noise(x, None, times).shape == x.shape
+    for s in (ours, theirs):
+        s.set_timesteps(9)
+        s.set_sigmas(9, sigma_min=0.1, sigma_max=7.0)
+    torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=2e-6, atol=0)
+    torch.testing.assert_close(ours.discrete_sigmas, theirs.discrete_sigmas, rtol=2e-6, atol=0)
+
+
+def test_ve_other_times_and_tuples() -> None:
+    ours, theirs = laid_out(Case(VE))
+    x = unit_noise()
+    for t in (0.0, 0.31, torch.tensor([0.62, 0.62])):
+        a, b = (
+            s.step_pred(x, t, x, torch.Generator().manual_seed(0), return_dict=False)
+            for s in (ours, theirs)
+        )
+        assert type(a) is tuple and len(a) == len(b) == 2
+        assert all(error(p, q) <= 1e-5 for p, q in zip(a, b, strict=True))
+    for t in (1.5, -0.1, torch.tensor([0.2, 0.4])):
+        with pytest.raises(ValueError, match="timestep"):
+            ours.step_pred(x, t, x)
+    with pytest.raises(ValueError, match="sigma_min"):
+        ours.set_sigmas(5, sigma_min=3.0, sigma_max=2.0)
+    with pytest.raises(ValueError, match="sampling_eps"):
+        ours.set_timesteps(5, sampling_eps=1.5)
+
+
+def test_ve_numpy_and_torch_agree() -> None:
+    a, b = (Case(VE, {"tensor_format": kind}).ours() for kind in ("np", "pt"))
+    x, out = unit_noise(1), unit_noise(2)
+    pairs = [
+        (s.step_correct(o, y, np.random.default_rng(0)), s.step_pred(o, 0.3, y, np.random.default_rng(1)))
+        for s, o, y in ((a, out.numpy(), x.numpy()), (b, out, x))
+    ]  # fmt: skip
+    for ours, same in zip(*pairs, strict=True):
+        for p, q in zip(ours.to_tuple(), same.to_tuple(), strict=True):
+            assert p.dtype == np.float32 and error(torch.from_numpy(p), q) <= 1e-6
