@@ -41,7 +41,7 @@ def fitting(*needs: str) -> list[str]:
     def fits(cls: type[SchedulerLike]) -> bool:
         required = [
             p
-            for p in inspect.signature(cls.step).parameters.values()
+            for p in inspect.signature(getattr(cls, "step", cls)).parameters.values()
             if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
         ]
         plain = [p.name for p in required] == ["self", "model_output", "timestep", "sample"]
