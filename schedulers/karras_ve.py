@@ -35,7 +35,7 @@ class KarrasVeScheduler(Scheduler):
     """
 
     title = "Karras VE"
-    family = "Sigma (own call form)"
+    family = "EDM"
     good_for = "The stochastic sampler of the EDM paper, in a loop of its own."
     call_form = "karras_ve"
     reference = Reference(
