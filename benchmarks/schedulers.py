@@ -76,6 +76,7 @@ ROWS = (
         {"algorithm_type": "sde-dpmsolver++"},
         sampler="sample_dpmpp_2m_sde",
     ),
+    Row("DPM++ 2M inverse", "DPMSolverMultistepInverseScheduler", 4),
     Row("DPM++ 2S", "DPMSolverSinglestepScheduler", 4),
     Row("DEIS", "DEISMultistepScheduler", 5),
     Row("UniPC", "UniPCMultistepScheduler", 6),

@@ -20,6 +20,7 @@ _HOMES = {
     "dpmpp_2s": ["DPMPP2SAncestralScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
+    "dpmsolver_inverse": ["DPMSolverMultistepInverseScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "edm": ["EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"],
     "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from .dpm_fast import DPMFastScheduler as DPMFastScheduler
     from .dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+    from .dpmsolver_inverse import (
+        DPMSolverMultistepInverseScheduler as DPMSolverMultistepInverseScheduler,
+    )
     from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
     from .edm import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler

@@ -154,27 +154,18 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         check_one_way(given)
         config = self.config
         check_curves(config, timesteps)
-        table, log_table = self._rho_table, self._log_rho_table
+        table = self._rho_table
         if timesteps is not None:
             times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
             n = len(times)
         else:
             n = check_steps(num_inference_steps, self._train_steps)
-            lowest = self._setting("lambda_min_clipped")
-            lowest = np.float32(-np.inf if lowest is None else lowest)
-            clipped = int(np.searchsorted(-log_table[::-1], lowest))
-            last = self._train_steps - clipped
-            if last < n:
-                raise ValueError(
-                    f"lambda_min_clipped={lowest:g} leaves {max(last, 0)} "
-                    f"training steps for {n} steps; choose a smaller one."
-                )
             times = spacing.open_timesteps(
                 self._setting("timestep_spacing") or "linspace",
                 n,
                 self._train_steps,
                 self._setting("steps_offset") or 0,
-                last,
+                self._noisiest(n),
                 exact=self.compat == "paper",
             )
         levels = self._curve(float(table[0]), float(table[-1]), n)
@@ -191,6 +182,18 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         curved = any(self._setting(name) for name in GRIDS)
         sigmas = np.append(levels, self._final_sigma(levels, curved)).astype(np.float32)
         self._install(times, sigmas, len(times), device)
+
+    def _noisiest(self, n: int) -> int:
+        """How many training steps a run of n may use: the others are clipped."""
+        lowest = self._setting("lambda_min_clipped")
+        lowest = np.float32(-np.inf if lowest is None else lowest)
+        last = self._train_steps - int(np.searchsorted(-self._log_rho_table[::-1], lowest))
+        if last < n:
+            raise ValueError(
+                f"lambda_min_clipped={lowest:g} leaves {max(last, 0)} "
+                f"training steps for {n} steps; choose a smaller one."
+            )
+        return last
 
     def _flow_levels(self, n: int) -> np.ndarray:
         """The n levels of a flow."""

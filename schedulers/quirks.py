@@ -133,6 +133,7 @@ def _inverted_noise(settings: Settings) -> bool:
 
 _OPEN_GRID = (
     "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
     "DPMSolverSinglestepScheduler",
     "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
@@ -364,6 +365,38 @@ QUIRKS: tuple[Quirk, ...] = (
                 s.get(f"use_{c}") for c in ("karras_sigmas", "exponential_sigmas", "lu_lambdas")
             )
         ),
+        "mathematics",
+        "NaN is not reproduced.",
+    ),
+    Quirk(
+        "inverse-dropped-times",
+        "Times are dropped, their sigmas stay",
+        ("DPMSolverMultistepInverseScheduler",),
+        "times that repeat: use_karras_sigmas in long runs, above about 60 of 1000 steps",
+        "A repeated time is dropped, its sigma is not, and the rest of the run is told wrong times.",
+        "Times and sigmas stay together.",
+        "200 Karras steps: 193 times for 201 sigmas; the run ends at sigma 134 instead of 157",
+        lambda s: bool(s.get("use_karras_sigmas")) and int(s.get("steps", 1)) > 60,
+    ),
+    Quirk(
+        "inverse-flow-down",
+        "The inverse of a flow runs down",
+        ("DPMSolverMultistepInverseScheduler",),
+        "use_flow_sigmas",
+        "The grid of the forward sampler is taken, from noise to data.",
+        "The grid is ascending, from data to noise.",
+        "the first call of 10 is made at sigma 0.9 instead of 0.09",
+        lambda s: bool(s.get("use_flow_sigmas")),
+    ),
+    Quirk(
+        "inverse-sde",
+        "No number for the SDE run upward",
+        ("DPMSolverMultistepInverseScheduler",),
+        "sde-dpmsolver or sde-dpmsolver++",
+        "The variance of the noise is negative, its root NaN.",
+        "Noise that is removed and renewed does not grow: the step follows the ODE.",
+        "NaN instead of the sample",
+        lambda s: str(s.get("algorithm_type")).startswith("sde"),
         "mathematics",
         "NaN is not reproduced.",
     ),

@@ -14,6 +14,7 @@ from .deis import DEISMultistepScheduler
 from .dpm_fast import DPMFastScheduler
 from .dpmpp_2s import DPMPP2SAncestralScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
+from .dpmsolver_inverse import DPMSolverMultistepInverseScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
@@ -42,6 +43,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             KDPM2DiscreteScheduler,
             KDPM2AncestralDiscreteScheduler,
             DPMSolverMultistepScheduler,
+            DPMSolverMultistepInverseScheduler,
             DPMSolverSinglestepScheduler,
             DPMSolverSDEScheduler,
             DPMPP2SAncestralScheduler,

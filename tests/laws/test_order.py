@@ -107,6 +107,15 @@ SOLVERS = [
         {},
         3,
     ),
+    *(
+        (
+            "DPMSolverMultistepInverseScheduler",
+            exponential(solver_order=order, lower_order_final=False),
+            {},
+            order,
+        )
+        for order in (1, 2, 3)
+    ),
     ("DPMSolverSinglestepScheduler", exponential(solver_order=1), {}, 1),
     ("DPMFastScheduler", {}, {}, 3),
     *(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
+from schedulers.prediction import inverse, reading
 from schedulers.quirks import QUIRKS, Quirk, quirks_of
 from tests.laws.driver import make, model_output, noise, walk
 from tests.laws.test_order import exponential, slope
@@ -321,12 +322,15 @@ def test_noise_that_weighs_nothing() -> None:
 
 def data_prediction(name: str, **config: object) -> float:
     """What is read, at the middle of a run, of the output of a model that answers x0 = 1."""
-    paper = make(name, 10, **config, compat="paper")
-    scheduler = make(name, 10, **config, compat="diffusers")
-    x, x0 = np.zeros((1, 1)), np.ones((1, 1))
-    output = model_output(paper, 5, x, x0)
-    assert paper.predict_x0(output, paper.timesteps[5], x).item() == pytest.approx(1.0)
-    return float(scheduler.predict_x0(output, scheduler.timesteps[5], x).item())
+    found = []
+    for compat in ("paper", "diffusers"):
+        scheduler = make(name, 10, **config, compat=compat)
+        here = scheduler.stages[5].here
+        _, on_x0 = inverse(reading(scheduler.prediction_type, here), here)
+        output, x = np.full((1, 1), on_x0), np.zeros((1, 1))
+        found.append(float(scheduler.predict_x0(output, scheduler.timesteps[5], x).item()))
+    assert found[0] == pytest.approx(1.0)
+    return found[1]
 
 
 OPEN_GRID = sorted(
@@ -518,6 +522,41 @@ def test_churn_after_the_model_was_asked() -> None:
     assert found / target.sigma**2 == pytest.approx(1.94, abs=0.01)
     calm = scheduler.row(10)
     assert here.sigma * calm.x[0] + calm.eps[0] == pytest.approx(target.sigma)
+
+
+INVERSE = "DPMSolverMultistepInverseScheduler"
+
+
+@pytest.mark.quirk("inverse-dropped-times", "diffusers", "paper")
+def test_the_inverse_drops_times() -> None:
+    loose = make(INVERSE, 200, use_karras_sigmas=True)
+    kept = make(INVERSE, 200, use_karras_sigmas=True, compat="paper")
+    assert loose.timesteps.tolist() == kept.timesteps.tolist()
+    assert (len(loose.timesteps), len(loose.sigmas), len(kept.sigmas)) == (193, 201, 194)
+    assert loose.stages[-1].target.rho == pytest.approx(134.2, abs=0.1)
+    assert kept.stages[-1].target.rho == pytest.approx(157.4, abs=0.1)
+
+
+@pytest.mark.quirk("inverse-flow-down", "diffusers", "paper")
+def test_the_inverse_of_a_flow() -> None:
+    for compat, up in (("diffusers", False), ("paper", True)):
+        sigmas = make(INVERSE, 10, use_flow_sigmas=True, compat=compat).sigmas
+        assert bool(sigmas[-1] > sigmas[0]) == up
+
+
+@pytest.mark.quirk("inverse-sde", "paper")
+@pytest.mark.parametrize("form", ["dpmsolver", "dpmsolver++"])
+def test_the_inverse_of_an_sde_is_that_of_the_ode(form: str) -> None:
+    rows = [
+        [
+            make(INVERSE, solver_order=3, algorithm_type=kind, compat="paper").row(i)
+            for i in range(6)
+        ]
+        for kind in (form, f"sde-{form}")
+    ]
+    assert all(row.noise == 0.0 for row in rows[1])
+    for a, b in zip(*rows, strict=True):
+        assert (a.x, a.x0) == (b.x, b.x0)
 
 
 UNIPC = "UniPCMultistepScheduler"

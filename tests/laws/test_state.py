@@ -227,7 +227,7 @@ def test_an_exported_array_can_be_written(name: str) -> None:
         scheduler, other = make(name, tensor_format=kind), make(name, tensor_format=kind)
         scheduler.timesteps[...] = 0
         assert other.timesteps.tolist() == make(name, tensor_format=kind).timesteps.tolist()
-        assert other.timesteps[0] != 0
+        assert any(other.timesteps != 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

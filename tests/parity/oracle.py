@@ -28,6 +28,7 @@ DIFFUSERS = {
     "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
     "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
     "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
+    "DPMSolverMultistepInverseScheduler": "scheduling_dpmsolver_multistep_inverse",
     "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
     "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
     "DEISMultistepScheduler": "scheduling_deis_multistep",

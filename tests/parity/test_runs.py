@@ -386,6 +386,23 @@ def test_singlestep(order: int, algorithm: str, solver: str, sigmas: dict[str, o
             assert_same_run(Case("DPMSolverSinglestepScheduler", config, steps), tolerance)
 
 
+@pytest.mark.parametrize("solver", ["midpoint", "heun"])
+@pytest.mark.parametrize("algorithm", ["dpmsolver", "dpmsolver++"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_inverse(order: int, algorithm: str, solver: str) -> None:
+    extras: tuple[dict[str, object], ...] = (
+        {"timestep_spacing": "leading", "steps_offset": 1},
+        {"timestep_spacing": "trailing", "euler_at_final": True},
+        {"use_karras_sigmas": True, "lower_order_final": False},
+        {"use_flow_sigmas": True},
+        {"prediction_type": "v_prediction", "thresholding": True, "sample_max_value": 1.5},
+        {"prediction_type": "sample", "lambda_min_clipped": -3.0},
+    )
+    for extra, steps in itertools.product(extras, (6, 15)):
+        form = {"solver_order": order, "algorithm_type": algorithm, "solver_type": solver}
+        assert_same_run(Case("DPMSolverMultistepInverseScheduler", {**form, **extra}, steps))
+
+
 @pytest.mark.parametrize("start", [1, 2, 3, 4])
 @pytest.mark.parametrize("prediction", [*PREDICTIONS, "flow_prediction"])
 def test_singlestep_started_midway(prediction: str, start: int) -> None:
