@@ -49,12 +49,19 @@ def by_pickle(scheduler: SchedulerLike) -> SchedulerLike:
     return pickle.loads(pickle.dumps(scheduler))
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, by_pickle])
+def by_dict(scheduler: SchedulerLike) -> SchedulerLike:
+    """As pipelines do that keep one state for each view."""
+    fresh = type(scheduler)()
+    fresh.__dict__.update(copy.deepcopy(scheduler.__dict__))
+    return fresh
+
+
+@pytest.mark.parametrize(("clone", "most"), [(copy.deepcopy, 40), (by_pickle, 40), (by_dict, 12)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_made_mid_run_continues_identically(
-    name: str, clone: Callable[[SchedulerLike], SchedulerLike]
+    name: str, clone: Callable[[SchedulerLike], SchedulerLike], most: int
 ) -> None:
-    for settings in settings_of(name)[:40]:
+    for settings in settings_of(name)[:most]:
         expected = run(name, settings)
         scheduler = make(name, **settings)
         half = len(scheduler.stages) // 2 // 2 * 2

@@ -39,12 +39,11 @@ def fitting(*needs: str) -> list[str]:
     """Classes whose originals offer what a pipeline calls."""
 
     def fits(cls: type[SchedulerLike]) -> bool:
-        required = [
-            p
-            for p in inspect.signature(getattr(cls, "step", cls)).parameters.values()
-            if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
-        ]
-        plain = [p.name for p in required] == ["self", "model_output", "timestep", "sample"]
+        if not hasattr(cls, "step"):
+            return False
+        parameters = inspect.signature(cls.step).parameters.values()
+        required = [p.name for p in parameters if p.default is p.empty]
+        plain = required == ["self", "model_output", "timestep", "sample"]
         source = inspect.getsource(cls)
         return plain and all(f" {need}" in source or f".{need}" in source for need in needs)
 
