@@ -154,7 +154,8 @@ FORMAT_ROW = (
 
 
 BRIDGE = """`schedulers.bridge.register(diffusers)` makes diffusers take every class for one of its own, so that
-`DiffusionPipeline.from_pretrained(..., scheduler=scheduler)` and `pipe.save_pretrained` work too."""
+`DiffusionPipeline.from_pretrained(..., scheduler=scheduler)` and `pipe.save_pretrained` work too: see
+[pipelines and the Hub](../pipelines-and-hub.md)."""
 
 
 def code(text: str) -> str:

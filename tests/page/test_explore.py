@@ -718,32 +718,38 @@ def test_no_width_makes_the_page_scroll_sideways(page: Page, address: str, width
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
 
 
+POOR = """() => {
+    const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+    const lum = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = (e) => {
+        for (; e; e = e.parentElement) {
+            const c = parse(getComputedStyle(e).backgroundColor);
+            if (c.length === 3 || c[3] === 1) return c;
+        }
+        return [255, 255, 255];
+    };
+    const poor = [];
+    for (const e of document.querySelectorAll('.ss-app *')) {
+        const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (!own || !e.offsetParent || e.closest('[disabled], .ss-inert')) continue;
+        if (e.closest('option, .ss-hidden')) continue;
+        const [a, b] = [lum(parse(getComputedStyle(e).color)), lum(ground(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) poor.push([e.textContent.slice(0, 40), ratio.toFixed(2)]);
+    }
+    return poor;
+}"""
+
+
 def test_text_has_contrast_in_both_modes(page: Page, address: str) -> None:
     visit(page, address, "v=1&scheduler=KarrasVeScheduler&steps=10")
     for dark in (False, True):
         page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
         page.wait_for_timeout(350)
-        poor = page.evaluate("""() => {
-            const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-            const lum = ([r, g, b]) => [r, g, b].map(v => v / 255)
-                .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-                .reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
-            const ground = (e) => {
-                for (; e; e = e.parentElement) {
-                    const c = parse(getComputedStyle(e).backgroundColor);
-                    if (c.length === 3 || c[3] === 1) return c;
-                }
-                return [255, 255, 255];
-            };
-            const poor = [];
-            for (const e of document.querySelectorAll('.ss-app *')) {
-                const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-                if (!own || !e.offsetParent || e.closest('[disabled], .ss-inert')) continue;
-                if (e.closest('option, .ss-hidden')) continue;
-                const [a, b] = [lum(parse(getComputedStyle(e).color)), lum(ground(e))];
-                const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-                if (ratio < 4.5) poor.push([e.textContent.slice(0, 40), ratio.toFixed(2)]);
-            }
-            return poor;
-        }""")
-        assert poor == []
+        assert page.evaluate(POOR) == []
+        for door in ("[data-action=about]", '[data-control="scheduler"]'):
+            page.click(door)
+            assert page.evaluate(POOR) == [], door
+            page.keyboard.press("Escape")
