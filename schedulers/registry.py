@@ -62,7 +62,8 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
 
 _KARRAS = {"use_karras_sigmas": True}
 
-#: Names from A1111, ComfyUI and k-diffusion: the class behind each, and its settings.
+#: Names from A1111, ComfyUI and k-diffusion: the class behind each, and its settings. For DPM++ SDE
+#: older documents of diffusers name DPMSolverSinglestepScheduler, its ODE, as an alternative.
 NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "DPM++ 2M": ("DPMSolverMultistepScheduler", {}),
@@ -87,6 +88,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "DPM++ 2S a Karras": ("DPMPP2SAncestralScheduler", _KARRAS),
         "DPM++ SDE": ("DPMSolverSDEScheduler", {}),
         "DPM++ SDE Karras": ("DPMSolverSDEScheduler", _KARRAS),
+        "DPM fast": ("DPMFastScheduler", {}),
         "DDIM": ("DDIMScheduler", {}),
         "PNDM": ("PNDMScheduler", {}),
         "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),
@@ -98,16 +100,54 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
 )
 
 
+#: What other programs write for the same thing, after case and punctuation are gone.
+_SPELLINGS = (
+    (r"^sample", ""),
+    (r"dpm(solver)?(pp|plusplus|\+\+)", "dpm++"),
+    (r"ancestral", "a"),
+    (r"gpu$", ""),
+)
+#: Curves that any class with the parameter can be asked for by a last word.
+_CURVES = {
+    "karras": "use_karras_sigmas",
+    "exponential": "use_exponential_sigmas",
+    "beta": "use_beta_sigmas",
+}
+
+
 def _plain(name: str) -> str:
-    """A name without case, spaces and punctuation, but with its plus signs."""
-    return re.sub(r"[^a-z0-9+]", "", name.lower())
+    """A name without case, spaces and punctuation but its plus signs, in one spelling."""
+    plain = re.sub(r"[^a-z0-9+]", "", name.lower())
+    for pattern, replacement in _SPELLINGS:
+        plain = re.sub(pattern, replacement, plain)
+    return plain
+
+
+def _find(wanted: str) -> tuple[str, Mapping[str, Any]] | None:
+    """The class and settings behind a plain name."""
+    known: dict[str, tuple[str, Mapping[str, Any]]] = {
+        **{_plain(cls): (cls, {}) for cls in SCHEDULERS},
+        **{_plain(label): entry for label, entry in NAMES.items()},
+    }
+    for plain in (wanted, wanted.removeprefix("k")):
+        if plain in known:
+            return known[plain]
+        for word, option in _CURVES.items():
+            base = known.get(plain.removesuffix(word))
+            if base is not None and plain.endswith(word):
+                class_name, settings = base
+                if any(p.name == option for p in SCHEDULERS[class_name].parameters()):
+                    return class_name, {**settings, option: True}
+    return None
 
 
 def from_name(name: str, **config: Any) -> Scheduler:
     """A scheduler by class name or by a name people know.
 
     Args:
-        name: "DPM++ 2M Karras", "Euler a", "DDIMScheduler", ...; case and spacing do not matter.
+        name: "DPM++ 2M Karras", "Euler a", "DDIMScheduler", "dpmpp_2s_ancestral", "k_euler_a",
+            "sample_dpmpp_2m", ...; case and punctuation do not matter. A last word Karras,
+            exponential or beta asks for that curve.
         **config: Constructor keywords; they win over the settings behind the name.
 
     Returns:
@@ -119,15 +159,12 @@ def from_name(name: str, **config: Any) -> Scheduler:
     """
     if not isinstance(name, str):
         raise TypeError(f"name={name!r} must be a string such as 'DPM++ 2M Karras'.")
-    known: dict[str, tuple[str, Mapping[str, Any]]] = {
-        **{_plain(cls): (cls, {}) for cls in SCHEDULERS},
-        **{_plain(label): entry for label, entry in NAMES.items()},
-    }
     wanted = _plain(name)
-    if wanted not in known:
+    found = _find(wanted)
+    if found is None:
         labels = {_plain(label): label for label in (*SCHEDULERS, *NAMES)}
         close = difflib.get_close_matches(wanted, labels, n=4, cutoff=0.3)
         listed = ", ".join(labels[c] for c in close) or ", ".join(NAMES)
         raise ValueError(f"name={name!r} is not a scheduler; the closest are: {listed}.")
-    class_name, settings = known[wanted]
+    class_name, settings = found
     return SCHEDULERS[class_name](**{**settings, **config})

@@ -244,6 +244,48 @@ def test_known_names(known: str) -> None:
     assert isinstance(scheduler.timesteps, np.ndarray)
 
 
+@pytest.mark.parametrize(
+    ("typed", "label"),
+    [
+        ("dpmpp_2m", "DPM++ 2M"),
+        ("dpm++ 2m  KARRAS", "DPM++ 2M Karras"),
+        ("DPM-Solver++ 2M", "DPM++ 2M"),
+        ("sample_dpmpp_2m", "DPM++ 2M"),
+        ("dpmpp_2m_sde_gpu", "DPM++ 2M SDE"),
+        ("sample_dpmpp_2m_sde", "DPM++ 2M SDE"),
+        ("dpmpp_2s_ancestral", "DPM++ 2S a"),
+        ("DPM++ 2s A karras", "DPM++ 2S a Karras"),
+        ("dpmpp_sde", "DPM++ SDE"),
+        ("sample_dpmpp_sde", "DPM++ SDE"),
+        ("k_euler", "Euler"),
+        ("k_euler_a", "Euler a"),
+        ("euler_ancestral", "Euler a"),
+        ("k_dpm_2", "DPM2"),
+        ("sample_dpm_2_ancestral", "DPM2 a"),
+        ("k_dpm_2_a", "DPM2 a"),
+        ("k_heun", "Heun"),
+        ("sample_lms", "LMS"),
+        ("dpm_fast", "DPM fast"),
+        ("plms", "PLMS"),
+        ("uni_pc", "UniPC"),
+        ("deis", "DEIS"),
+        ("ddim", "DDIM"),
+    ],
+)
+def test_names_as_people_type_them(typed: str, label: str) -> None:
+    a, b = from_name(typed), from_name(label)
+    assert type(a) is type(b)
+    assert dict(a.config) == dict(b.config)
+
+
+def test_a_last_word_asks_for_a_curve() -> None:
+    assert from_name("Euler exponential").config.use_exponential_sigmas
+    assert from_name("dpmpp_2m beta").config.use_beta_sigmas
+    for wrong in ("Euler a Karras", "Karras", "k", ""):
+        with pytest.raises(ValueError, match="closest are"):
+            from_name(wrong)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_tell_the_grid(name: str) -> None:
     for steps in (1, 2, 20):
