@@ -56,6 +56,7 @@ class Row:
 
 ROWS = (
     Row("DDIM", "DDIMScheduler", 4, {"clip_sample": False}),
+    Row("DDIM inverse", "DDIMInverseScheduler", 4, {"clip_sample": False}),
     Row("DDPM", "DDPMScheduler", 6, {"clip_sample": False}),
     Row("PNDM", "PNDMScheduler", 5.8),  # Runge-Kutta calls and multistep steps, on average
     Row("PLMS", "PNDMScheduler", 7, {"skip_prk_steps": True}),

@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
@@ -17,7 +17,7 @@ from models import MODELS, Model, load
 from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
 from sampling.plan import batch, blame, build, rows_of, step_settings
-from sampling.spec import RunSpec, SpecError
+from sampling.spec import Pairs, RunSpec, SpecError
 from schedulers.levels import Level, Stage
 from schedulers.rules.exponential import posterior_variance
 from schedulers.scheduler import Scheduler
@@ -29,6 +29,9 @@ SMALL = 2**15
 """Numbers in a state up to which one CPU thread is best."""
 
 LARGEST_SIGMA = 1e12
+
+STEPS_TO_IMAGE = 20
+"""Steps of DDIM that make the image from which a run upwards starts."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Denoise = Callable[[torch.Tensor, Level], torch.Tensor]
@@ -91,20 +94,36 @@ def run(
 
 
 def initial_sample(spec: RunSpec, scheduler: Scheduler | None = None) -> np.ndarray:
-    """x_T of a run, float32, shaped as `Frame.sample`: the noise it starts from.
+    """What a run starts from, float32, shaped as `Frame.sample`: noise x_T, or going up an image.
 
     Args:
         spec: The run.
         scheduler: A scheduler of this run, where one is at hand; it is only read.
     """
     made = build(spec) if scheduler is None else scheduler
-    x = _initial(spec, made, generators(spec.seed, spec.samples))
+    owners = generators(spec.seed, spec.samples)
+    x = _initial(spec, made, owners, lambda: _denoiser(spec, "cpu"))
     return _flat(spec, x).numpy()
 
 
-def _initial(spec: RunSpec, scheduler: Scheduler, owners: list[torch.Generator]) -> torch.Tensor:
+def _initial(
+    spec: RunSpec,
+    scheduler: Scheduler,
+    owners: list[torch.Generator],
+    denoiser: Callable[[], Denoise],
+    device: str = "cpu",
+) -> torch.Tensor:
     shape = batch(MODELS[spec.model], spec.samples)
-    return unit_noise(shape[1:], owners) * float(scheduler.init_noise_sigma)
+    x = (unit_noise(shape[1:], owners) * float(scheduler.init_noise_sigma)).to(device)
+    if scheduler.ascends:
+        # A run upwards needs an image to start from: the one that DDIM makes of this noise.
+        plain: Pairs = (("clip_sample", False),)
+        down = replace(spec, scheduler="DDIMScheduler", config=plain, timesteps=None)
+        ddim = build(replace(down, steps=STEPS_TO_IMAGE))
+        with torch.inference_mode(), _threads_for(x):
+            for image, _ in _step_form(ddim, denoiser(), x, owners, {}):
+                x = image
+    return x
 
 
 def _flat(spec: RunSpec, x: torch.Tensor) -> torch.Tensor:
@@ -123,14 +142,8 @@ def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
     rows = rows_of(spec, scheduler)
     _check_levels(scheduler)
     owners = generators(spec.seed, spec.samples)
-    model = _load(spec, device)
-    shape = batch(MODELS[spec.model], spec.samples)
-
-    def denoise(x: torch.Tensor, level: Level) -> torch.Tensor:
-        x0 = model.denoise(_flat(spec, x), level.alpha, level.sigma, spec.cond)
-        return x0.reshape(shape)
-
-    x = _initial(spec, scheduler, owners).to(device)
+    denoise = _denoiser(spec, device)
+    x = _initial(spec, scheduler, owners, lambda: denoise, device)
     drive = _DRIVERS[scheduler.call_form]
     pairs = drive(scheduler, denoise, x, owners, dict(step_settings(spec)))
     download = _Download(device)
@@ -201,6 +214,18 @@ def _load(spec: RunSpec, device: str) -> Model:
         return load(spec.model, device=device, **options)
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
+
+
+def _denoiser(spec: RunSpec, device: str) -> Denoise:
+    """The model of a run, on states instead of batches."""
+    model = _load(spec, device)
+    shape = batch(MODELS[spec.model], spec.samples)
+
+    def denoise(x: torch.Tensor, level: Level) -> torch.Tensor:
+        x0 = model.denoise(_flat(spec, x), level.alpha, level.sigma, spec.cond)
+        return x0.reshape(shape)
+
+    return denoise
 
 
 def _step_form(

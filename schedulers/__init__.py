@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "config": ["ConfigMixin", "FrozenDict"],
     "ddim": ["DDIMScheduler"],
+    "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
     "deis": ["DEISMultistepScheduler"],
     "dpm_fast": ["DPMFastScheduler"],
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .config import ConfigMixin as ConfigMixin
     from .config import FrozenDict as FrozenDict
     from .ddim import DDIMScheduler as DDIMScheduler
+    from .ddim_inverse import DDIMInverseScheduler as DDIMInverseScheduler
     from .ddpm import DDPMScheduler as DDPMScheduler
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
     from .dpm_fast import DPMFastScheduler as DPMFastScheduler

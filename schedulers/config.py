@@ -81,6 +81,9 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
     def wrapper(self: ConfigMixin, *args: Any, **kwargs: Any) -> None:
         hidden = {k: v for k, v in kwargs.items() if k.startswith("_")}
         given = {k: v for k, v in kwargs.items() if not k.startswith("_")}
+        for former, present in self._aliases.items():
+            if former in given and (value := given.pop(former)) is not None:
+                given[present] = value
         values = known().copy()
         del values["self"]
         unknown = [name for name in given if name not in values]
@@ -123,6 +126,8 @@ class ConfigMixin(PushToHubMixin):
     _config: FrozenDict
     #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {}
+    #: Former names of parameters: {former: present}.
+    _aliases: ClassVar[Mapping[str, str]] = {}
     _compatibles: tuple[str, ...] = ()
 
     @classmethod
@@ -212,7 +217,7 @@ class ConfigMixin(PushToHubMixin):
         original = {
             k: v for k, v in config.items() if k not in defaults and k != "_use_default_values"
         }
-        expected = cls._init_keys()
+        expected = cls._init_keys() | set(cls._aliases)
         chosen = {k: v for k, v in original.items() if k in expected}
         chosen |= {k: kwargs.pop(k) for k in list(kwargs) if k in expected}
         for name, translation in cls._translations.items():

@@ -434,6 +434,10 @@ SkipPrkSteps = Annotated[
         "scheduler",
     ),
 ]
+SetAlphaToOneInverse = Annotated[
+    bool,
+    About("Whether a run starts clean, or at the first training level.", "spacing", True),
+]
 VarianceTypeDDPM = Annotated[
     Literal[
         "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned",

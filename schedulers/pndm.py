@@ -13,12 +13,12 @@ from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.adams import ADAMS_BASHFORTH, RUNGE_KUTTA
 from .rules.exponential import transfer_row
-from .scheduler import CountedScheduler, Evaluation, Reference, StepKey
-from .trained import VpScheduler
+from .scheduler import Evaluation, Reference, StepKey
+from .trained import CountedVpScheduler
 from .weights import Weights
 
 
-class PNDMScheduler(VpScheduler, CountedScheduler):
+class PNDMScheduler(CountedVpScheduler):
     r"""Pseudo numerical methods: classical solvers, with DDIM's transfer as their straight line.
 
         x_prev = phi(x, e) = (alpha'/alpha) x + (sigma' - alpha' sigma / alpha) e
@@ -56,12 +56,11 @@ class PNDMScheduler(VpScheduler, CountedScheduler):
         "2202.09778",
         "Eq. 9, 12, 13 and algorithm 2.",
     )
-    _stateless = False
     #: Order of the multistep method, under upstream's name.
     pndm_order = 4
 
     _kept: ClassVar[tuple[str, ...]] = (
-        *VpScheduler._kept,
+        *CountedVpScheduler._kept,
         *("_stride", "_prk_times", "prk_timesteps", "plms_timesteps"),
     )
 
@@ -227,13 +226,6 @@ class PNDMScheduler(VpScheduler, CountedScheduler):
     def _number(self) -> int:
         """The number of the next call by which rows go: the position, upstream the count."""
         return self.counter if self.compat == "diffusers" else self._step_index or 0
-
-    def _locate(self, timestep: Any) -> int:
-        # Slices of timesteps may start inside a pair: the time tells, where it disagrees.
-        i = super()._locate(timestep)
-        if i < len(self._times) and self._value(timestep) != self._times[i]:
-            i = self._step_index = self.index_for_timestep(timestep)
-        return i
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True

@@ -60,6 +60,12 @@ def reading(prediction_type: str, level: Level) -> Reading:
             )
         return Reading(1.0 / alpha, -sigma / alpha, 0.0, 1.0)
     if prediction_type == "sample":
+        if sigma == 0.0:
+            raise ValueError(
+                f"prediction_type='sample' cannot be used at t={level.t:g}, where there is no "
+                "noise (set_alpha_to_one): use 'epsilon' or 'v_prediction', or "
+                "set_alpha_to_one=False."
+            )
         return Reading(0.0, 1.0, 1.0 / sigma, -alpha / sigma)
     if prediction_type == "v_prediction":
         s = level.scale
@@ -78,6 +84,9 @@ def inverse(read: Reading, level: Level) -> tuple[float, float]:
     Solved through whichever of x0 and eps the output weighs on, so that pure noise (alpha = 0)
     and epsilon need no infinite number.
     """
+    if level.sigma == 0.0:
+        # Nothing is known of the noise of a clean sample: its mean, 0, is what a model returns.
+        return 0.0, 0.0
     # out = (eps - eps_x x) / eps_out with eps = (x - alpha x0) / sigma, or from x0 directly.
     if read.x0_out != 0.0 and math.isfinite(read.x0_out):
         return -read.x0_x / read.x0_out, 1.0 / read.x0_out

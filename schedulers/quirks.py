@@ -161,6 +161,16 @@ QUIRKS: tuple[Quirk, ...] = (
         "sigma is off by up to 0.03 where the model is asked next",
         _strides,
     ),
+    # --- DDIM inverse ---
+    Quirk(
+        "inverse-stride",
+        "Times shifted by one stride",
+        ("DDIMInverseScheduler",),
+        "every run",
+        "The model is told the time that a step leads to, not the one where the sample stands.",
+        "The model is told the time where the sample stands.",
+        "off by T // N: the sample at t = 0 is shown as if it stood at t = 50, with 20 steps",
+    ),
     # --- PNDM ---
     Quirk(
         "pndm-midway",
@@ -657,6 +667,7 @@ QUIRKS: tuple[Quirk, ...] = (
         (
             "DDPMScheduler",
             "DDIMScheduler",
+            "DDIMInverseScheduler",
             "PNDMScheduler",
             "EulerDiscreteScheduler",
             "EulerAncestralDiscreteScheduler",

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .ddim import DDIMScheduler
+from .ddim_inverse import DDIMInverseScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
 from .dpm_fast import DPMFastScheduler
@@ -35,6 +36,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
         for cls in (
             DDPMScheduler,
             DDIMScheduler,
+            DDIMInverseScheduler,
             PNDMScheduler,
             EulerDiscreteScheduler,
             EulerAncestralDiscreteScheduler,

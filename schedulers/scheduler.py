@@ -158,6 +158,8 @@ class Scheduler(ConfigMixin):
     #: Model calls per step, which pipelines multiply indices with.
     order: int = 1
 
+    #: Whether a run goes from a clean sample up to noise.
+    ascends: ClassVar[bool] = False
     #: Whether every call finds its position by its timestep (True), or by counting (False).
     _stateless: ClassVar[bool] = False
     #: How many evaluations, the present one included, a row may look at.

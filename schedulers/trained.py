@@ -99,8 +99,9 @@ class TrainedScheduler(Scheduler):
                 f"steps_offset={self.config['steps_offset']!r} leads to t={late[0]:g}, past the "
                 f"last training step {table - 1}: choose a smaller offset."
             )
-        for rho in self._rhos[:-1]:
-            if not (0.0 < rho < np.inf or (rho == np.inf and self._pure_noise_ok())):
+        for rho in self._rhos if self.ascends else self._rhos[:-1]:
+            clean = rho == 0.0 and self.ascends
+            if not (0.0 < rho < np.inf or clean or (rho == np.inf and self._pure_noise_ok())):
                 raise self._undefined(rho)
 
     def _undefined(self, rho: float) -> ValueError:
@@ -237,6 +238,19 @@ class VpScheduler(TrainedScheduler):
 
     def _velocity_levels(self, timesteps: Any, sample: Array) -> tuple[Array, Array]:
         return self._noise_levels(timesteps, sample)
+
+
+class CountedVpScheduler(VpScheduler, CountedScheduler):
+    """Variance-preserving, integer timesteps of which some occur twice: counted."""
+
+    _stateless = False
+
+    def _locate(self, timestep: Any) -> int:
+        # Slices of timesteps may start inside a pair: the time tells, where it disagrees.
+        i = super()._locate(timestep)
+        if i < len(self._times) and self._value(timestep) != self._times[i]:
+            i = self._step_index = self.index_for_timestep(timestep)
+        return i
 
 
 class LevelScheduler(CountedScheduler, TrainedScheduler):

@@ -70,10 +70,14 @@ def contributions(rows: Sequence[Weights], stages: Sequence[Stage]) -> Contribut
         for j, weight in enumerate(w.x[: i + 1]):
             on_sample[i - j] += carried * weight
         for j, weight in enumerate(w.x0[: i + 1]):
-            calls[i - j] += carried * weight
+            here = stages[i - j].here
+            if here.sigma > 0.0:
+                calls[i - j] += carried * weight
+            else:  # the data prediction of a clean sample is the sample, whatever the model says
+                on_sample[i - j] += carried * weight / here.alpha
         for j, weight in enumerate(w.eps[: i + 1]):
-            if weight != 0.0:
-                here = stages[i - j].here
+            here = stages[i - j].here
+            if weight != 0.0 and here.sigma > 0.0:  # in a clean sample there is no noise to find
                 on_sample[i - j] += carried * weight / here.sigma
                 calls[i - j] -= carried * weight * here.alpha / here.sigma
         noise[i] = carried * w.noise

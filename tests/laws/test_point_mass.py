@@ -51,7 +51,7 @@ def rounding(rows: list[Weights], stages: Sequence[Stage], start: int) -> dict[i
         for lag, weight in enumerate(rows[i].x):
             gains[lag] += abs(weight)
         for lag, weight in enumerate(rows[i].eps):
-            gains[lag] += abs(weight) / stages[i - lag].here.sigma
+            gains[lag] += abs(weight) / (stages[i - lag].here.sigma or math.inf)
         found[i + 1] = unit + sum(g * found.get(i - lag, 0.0) for lag, g in gains.items())
     return found
 
@@ -95,7 +95,9 @@ def test_steps_carry_the_point_mass(name: str, compat: str) -> None:
     for settings in settings_of(name, compat=compat) if compat == "paper" else [{}]:
         settings |= {k: v for k, v in quiet.items() if k in SCHEDULERS[name]().config}
         calls = len(make(name, **settings).stages)
-        starts = (0, 1, calls // 2, calls - 1) if compat == "paper" else (0,)
+        # in a clean sample no model finds the noise
+        first = 0 if make(name, **settings).stages[0].here.sigma else 1
+        starts = (0, 1, calls // 2, calls - 1) if compat == "paper" else (first,)
         for start in starts:
             scheduler = make(name, **settings)
             if scheduler.order == 2 and start % 2:

@@ -63,6 +63,16 @@ def test_ddim_steps_off_its_grid(spacing: str, steps: int) -> None:
     assert gap("paper") < 1e-12
 
 
+@pytest.mark.quirk("inverse-stride", "diffusers", "paper")
+def test_inversion_is_told_the_time_of_another_level() -> None:
+    def told(compat: str) -> list[tuple[float, float]]:
+        stages = make("DDIMInverseScheduler", 20, compat=compat).stages
+        return [(stage.t, stage.here.t) for stage in stages]
+
+    assert all(t == here + 50 for t, here in told("diffusers"))
+    assert all(t == here for t, here in told("paper"))
+
+
 def strayed(steps: int, start: int = 0, **config: object) -> float:
     """By how much a point mass is missed at the levels where PNDM's model is asked next."""
     scheduler = make("PNDMScheduler", steps, **config)

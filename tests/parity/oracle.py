@@ -20,6 +20,7 @@ SchedulerLike: TypeAlias = Any  # ours or theirs: that both answer the same call
 DIFFUSERS = {
     "DDPMScheduler": "scheduling_ddpm",
     "DDIMScheduler": "scheduling_ddim",
+    "DDIMInverseScheduler": "scheduling_ddim_inverse",
     "PNDMScheduler": "scheduling_pndm",
     "EulerDiscreteScheduler": "scheduling_euler_discrete",
     "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",

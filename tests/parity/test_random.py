@@ -41,6 +41,7 @@ STRICTER = (
     "only one of use_",  # upstream silently prefers one curve
     "use_flow_sigmas=True cannot be combined",  # NaN
     "outside (0, 1]",  # alphas_cumprod underflows: NaN
+    "where there is no noise",  # a division by zero, which a division by it later hides
     "where the signal is zero",  # x0 = infinity, which clipping would hide
 )
 

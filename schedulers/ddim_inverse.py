@@ -1,0 +1,145 @@
+"""DDIM upward: from an image to the noise that DDIM would make it of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array
+from .config import configured
+from .levels import Level, Stage, vp_level
+from .scheduler import Reference, StepKey
+from .trained import CountedVpScheduler
+from .weights import Weights
+
+
+class DDIMInverseScheduler(CountedVpScheduler):
+    r"""DDIM, each step taken backwards: ``timesteps`` ascend, and a run ends on noise.
+
+        x_next = alpha' x0 + sigma' eps,   here (alpha, sigma) below target (alpha', sigma')
+
+    A run starts from a clean image. Upstream tells the model the time that the step leads to,
+    T // N above the one where the sample stands, because DDIM's step down uses the noise
+    predicted there. ``compat="paper"`` integrates the same path from the cleanest trained level,
+    and tells the model the time where the sample stands.
+
+    References:
+        Song, Meng, Ermon 2020. Denoising Diffusion Implicit Models. arXiv 2010.02502, sec. 4.3,
+        eq. 14. Wallace, Gokul, Naik 2022. EDICT. arXiv 2211.12446 for its limits.
+    """
+
+    title = "DDIM inverse"
+    family = "Variance preserving"
+    good_for = "Finding the noise behind an image, to edit the image with it."
+    reference = Reference(
+        "Denoising Diffusion Implicit Models",
+        "Song, Meng, Ermon",
+        2020,
+        "2010.02502",
+        "Section 4.3; as inversion in Null-text Inversion, arXiv 2211.09794.",
+    )
+    ascends = True
+    _kept: ClassVar[tuple[str, ...]] = (*CountedVpScheduler._kept, "_stride", "_aims")
+    _compatibles = ()
+    _aliases: ClassVar[Mapping[str, str]] = {"set_alpha_to_zero": "set_alpha_to_one"}
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        clip_sample: p.ClipSample = True,
+        set_alpha_to_one: p.SetAlphaToOneInverse = True,
+        steps_offset: p.StepsOffset = 0,
+        prediction_type: p.PredictionType = "epsilon",
+        clip_sample_range: p.ClipSampleRange = 1.0,
+        timestep_spacing: p.TimestepSpacing = "leading",
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        initial = np.float32(1.0) if set_alpha_to_one else self._table[0]
+        self._initial_abar = float(initial)
+        self._publish("initial_alpha_cumprod", np.array(initial))
+        self._fresh_grid()
+
+    def _fresh_grid(self) -> None:
+        times = np.arange(self._train_steps, dtype=np.int64)
+        self._install(times, np.append(self._rho_table[:1], self._rho_table), None)
+
+    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+        """Lay out a run upwards.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+        """
+        self._set_spaced(num_inference_steps, device)
+
+    def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
+        self._stride = self._train_steps // n
+        upwards = times[::-1].copy()
+        #: Times that the steps lead to.
+        self._aims = tuple(upwards.tolist())
+        if times[0] >= len(self._table):
+            self._times, self._rhos = times.tolist(), ()
+            self._check_visited()
+        asked = np.append(0, upwards[:-1]) if self.compat == "paper" else upwards
+        levels = self._chain()
+        rhos = np.array([level.rho for level in levels], dtype=np.float32)
+        self._install(asked, rhos, n, device)
+
+    def _chain(self) -> list[Level]:
+        """Where each step starts, and where the last one ends."""
+        if self.compat == "paper":
+            return [self._here(t) for t in (0, *self._aims)]
+        return [*(self._below(t) for t in self._aims), self._here(self._aims[-1])]
+
+    def _below(self, t: int) -> Level:
+        """The level one stride below, which is the image itself below the first training step."""
+        before = min(t - self._stride, self._train_steps - 1)
+        return self._here(before) if before >= 0 else vp_level(before, self._initial_abar)
+
+    def _make_stages(self) -> tuple[Stage, ...]:
+        calls = zip(self._times, self._chain(), self._aims, strict=False)
+        return tuple(Stage(float(t), here, self._here(aim)) for t, here, aim in calls)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        target = past[0].target
+        return Weights(x=(0.0,), x0=(target.alpha,), eps=(target.sigma,))
+
+    def _rederives_eps(self, key: StepKey) -> bool:
+        return False
+
+    def step(
+        self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
+    ) -> Any:
+        """Take one step up.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The sample, at first a clean one; any shape.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` (the noisier one: the next of the run) and ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, shapes that do not match, or a timestep that is
+                not in the schedule.
+        """
+        return self._advance(model_output, timestep, sample, return_dict=return_dict)
