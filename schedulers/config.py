@@ -198,7 +198,7 @@ class ConfigMixin(PushToHubMixin):
             The scheduler, or ``(scheduler, unused)``.
 
         Raises:
-            TypeError: ``config`` is not a mapping.
+            TypeError: ``config`` is not a mapping, or this class only a base.
             ValueError: No config, that of a model, or a value out of range.
         """
         if config is None:
@@ -213,6 +213,11 @@ class ConfigMixin(PushToHubMixin):
         if not isinstance(config, Mapping):
             raise TypeError(f"config={shown(config)} must be scheduler.config or a dictionary.")
         cls._require_scheduler(config, "config")
+        if not cls._init_keys():
+            raise TypeError(
+                f"{cls.__name__} is a base of schedulers: use "
+                "schedulers.SCHEDULERS[config['_class_name']].from_config(config)."
+            )
         defaults = set(config.get("_use_default_values", ()))
         original = {
             k: v for k, v in config.items() if k not in defaults and k != "_use_default_values"

@@ -16,9 +16,11 @@ import torch
 from diffusers import DDPMPipeline, DiffusionPipeline
 
 from schedulers import SCHEDULERS, DDPMScheduler, EulerDiscreteScheduler, Scheduler, bridge
+from tests.parity import tiny
 from tests.parity.hub_server import Hub
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_scheduler
 from tests.parity.test_hub import hub as hub
+from tests.parity.test_pipelines import FROM_IMAGES, IMAGE, STEPS, conditional, same, settings
 from tests.parity.tiny import Network, unet
 
 #: Classes that the installed diffusers has under its own name, not as a placeholder.
@@ -147,6 +149,27 @@ def test_what_the_bridge_saved_needs_nothing_of_ours(tmp_path: Path) -> None:
     loaded = DiffusionPipeline.from_pretrained(tmp_path).scheduler
     assert type(loaded) is diffusers.EulerDiscreteScheduler
     assert not isinstance(loaded, Scheduler)
+
+
+@conditional
+@pytest.mark.usefixtures("bridged")
+@pytest.mark.parametrize("name", FROM_IMAGES)
+def test_registered_classes_make_the_same_images(name: str) -> None:
+    """What ours inherit on the bridge must not shine through."""
+    same(
+        lambda s: tiny.stable_diffusion(s, "Img2Img"), name, settings(name),
+        image=IMAGE, strength=0.7, num_inference_steps=STEPS, **tiny.prompt(),
+    )  # fmt: skip
+
+
+@conditional
+@pytest.mark.usefixtures("bridged")
+def test_one_pipeline_out_of_another_keeps_our_scheduler() -> None:
+    ours = EulerDiscreteScheduler(steps_offset=1)
+    first = tiny.stable_diffusion(ours)
+    second = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(first)
+    assert second.scheduler is ours
+    assert second.config.scheduler == ("diffusers", "EulerDiscreteScheduler")
 
 
 def test_every_class_of_theirs_that_we_have_is_bridged() -> None:

@@ -1,6 +1,7 @@
 """From and to the Hub: the real client, against a server on this machine that speaks its protocol."""
 
 import json
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, hf_api
 
-from schedulers import HubError
+from schedulers import HubError, Scheduler
 from tests.parity.harness import SCHEDULERS
 from tests.parity.hub_server import Hub, running
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
@@ -230,6 +231,21 @@ def test_what_was_read_is_told(hub: Hub) -> None:
         DDIM.from_pretrained("ann/more", proxies={"https": "http://127.0.0.1:9"})
     with pytest.warns(FutureWarning, match="from_pretrained"):
         assert DDIM.from_config("ann/ddim").config.beta_end == 0.03
+
+
+def test_folders_need_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    DDIM(beta_end=0.04).save_pretrained(tmp_path)
+    assert DDIM.from_pretrained(tmp_path).config.beta_end == 0.04
+    for needs in (lambda: DDIM.from_pretrained("ann/ddim"), lambda: DDIM().push_to_hub("ann/x")):
+        with pytest.raises(ImportError, match="ann/.*needs huggingface_hub"):
+            needs()
+
+
+def test_a_base_class_names_the_way(tmp_path: Path) -> None:
+    DDIM().save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="Scheduler is a base of schedulers: use"):
+        Scheduler.from_pretrained(tmp_path)
 
 
 # --- writing ----------------------------------------------------------------------------------
