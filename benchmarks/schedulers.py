@@ -201,8 +201,9 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
             scheduler.step(output, 2.0, 1.0, x)
         return seen.ops, seen.full, seen.syncs
     if row.scheduler == "ScoreSdeVeScheduler":
+        t = scheduler.timesteps[5]
         with Count(x.numel(), device) as seen:
-            scheduler.step_pred(output, scheduler.timesteps[5], x)
+            scheduler.step_pred(output, t, x)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
     step = step_arguments(scheduler, row, x)
