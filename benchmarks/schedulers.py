@@ -85,6 +85,7 @@ ROWS = (
     Row("EDM Euler", "EDMEulerScheduler", 4),
     Row("EDM DPM++ 2M", "EDMDPMSolverMultistepScheduler", 4),
     Row("Score SDE VE", "ScoreSdeVeScheduler", 3),
+    Row("Score SDE VP", "ScoreSdeVpScheduler", 5),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )

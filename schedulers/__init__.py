@@ -37,7 +37,7 @@ _HOMES = {
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
-    "score_sde": ["ScoreSdeVeScheduler"],
+    "score_sde": ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
     "weights": ["Contributions", "Weights", "contributions"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler as Scheduler
     from .scheduler import SchedulerMixin as SchedulerMixin
     from .score_sde import ScoreSdeVeScheduler as ScoreSdeVeScheduler
+    from .score_sde import ScoreSdeVpScheduler as ScoreSdeVpScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
     from .weights import Contributions as Contributions
     from .weights import Weights as Weights

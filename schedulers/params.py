@@ -600,6 +600,18 @@ SamplingEps = Annotated[
     Slider(1e-5, 0.1, 1e-5, log=True),
     About("The last time of the run, which starts at 1.", "spacing", True),
 ]
+BetaMin = Annotated[
+    float,
+    Range(0.0, 100.0, low_open=True),
+    Slider(0.01, 10, 0.01, log=True),
+    About("Rate at which noise comes in at t = 0.", "noise schedule"),
+]
+BetaMax = Annotated[
+    float,
+    Range(0.0, 100.0, low_open=True),
+    Slider(1, 50, 0.1),
+    About("Rate at which noise comes in at t = 1.", "noise schedule"),
+]
 Snr = Annotated[
     float,
     Range(0.0, 1e3),

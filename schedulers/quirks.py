@@ -576,6 +576,15 @@ QUIRKS: tuple[Quirk, ...] = (
         "a sample changes with its company",
         lambda values: values["correct_steps"] > 0,
     ),
+    Quirk(
+        "sde-vp-euler",
+        "A step is as long as 1/N, whatever the times",
+        ("ScoreSdeVpScheduler",),
+        "every run",
+        "Euler-Maruyama over dt = 1/N, though the times lie (1 - sampling_eps)/(N - 1) apart.",
+        "The reverse transition between two levels is known exactly (ancestral sampling).",
+        "at 10 steps the first step carries a point mass to 0.70 of its place",
+    ),
     # --- flow matching ---
     Quirk(
         "flow-shift-twice",

@@ -27,7 +27,7 @@ from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
 from .pndm import PNDMScheduler
 from .scheduler import Scheduler
-from .score_sde import ScoreSdeVeScheduler
+from .score_sde import ScoreSdeVeScheduler, ScoreSdeVpScheduler
 from .unipc import UniPCMultistepScheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
@@ -56,6 +56,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             EDMEulerScheduler,
             EDMDPMSolverMultistepScheduler,
             ScoreSdeVeScheduler,
+            ScoreSdeVpScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

@@ -103,8 +103,9 @@ def test_step_before_set_timesteps(name: str) -> None:
             with pytest.raises(ValueError, match="set_timesteps"):
                 step()
         return
+    t = 1.0 if scheduler.timesteps is None else scheduler.timesteps[0]
     with pytest.raises(ValueError, match="set_timesteps"):
-        scheduler.step(x, scheduler.timesteps[0], x)
+        scheduler.step(x, t, x)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -739,3 +739,15 @@ def test_a_score_of_zero_moves_nothing() -> None:
     scheduler = make("ScoreSdeVeScheduler")
     x = noise(1)
     assert np.array_equal(scheduler.step_correct(0 * x, x).prev_sample, x)
+
+
+@pytest.mark.quirk("sde-vp-euler", "diffusers", "paper")
+def test_euler_maruyama_leaves_the_path() -> None:
+    def signal(compat: str) -> float:
+        """What the first step makes of a point mass, over what its level holds of it."""
+        scheduler = make("ScoreSdeVpScheduler", 10, compat=compat)
+        stage, row = scheduler.stages[0], scheduler.row(0)
+        return (row.x[0] * stage.here.alpha + sum(row.x0)) / stage.target.alpha
+
+    assert abs(signal("diffusers") - 1) > 0.2
+    assert signal("paper") == pytest.approx(1.0, abs=1e-12)

@@ -38,6 +38,7 @@ DIFFUSERS = {
     "EDMEulerScheduler": "scheduling_edm_euler",
     "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
     "ScoreSdeVeScheduler": "scheduling_sde_ve",
+    "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
     "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
 }

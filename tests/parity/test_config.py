@@ -141,8 +141,8 @@ def test_every_visit_leaves_everything_as_it_was() -> None:
 def test_compatibles_are_theirs(name: str) -> None:
     ours = {cls.__name__ for cls in SCHEDULERS[name]().compatibles}
     theirs = {cls.__name__ for cls in diffusers_scheduler(name).compatibles}
-    assert ours == theirs & set(SCHEDULERS)
-    assert name in ours
+    # a class that diffusers no longer exports is not its own sibling there
+    assert ours == (theirs & set(SCHEDULERS)) | {name}
 
 
 def test_the_enumeration_of_siblings_is_theirs() -> None:

@@ -121,3 +121,40 @@ def test_ve_numpy_and_torch_agree() -> None:
     for ours, same in zip(*pairs, strict=True):
         for p, q in zip(ours.to_tuple(), same.to_tuple(), strict=True):
             assert p.dtype == np.float32 and error(torch.from_numpy(p), q) <= 1e-6
+
+
+@pytest.mark.parametrize("seeds", [(3,), (3, 4)])
+@pytest.mark.parametrize(
+    "config", [{}, {"beta_min": 0.5, "beta_max": 12, "sampling_eps": 0.02}], ids=str
+)
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+def test_vp_run(config: dict[str, object], steps: int, seeds: tuple[int, ...]) -> None:
+    case = Case("ScoreSdeVpScheduler", config, steps, seeds=seeds)
+    ours, theirs = case.ours(), case.theirs()
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+    draws = case.generators(), case.generators()
+    x = x_ours = unit_noise()
+    for t in theirs.timesteps:
+        a = ours.step_pred(fake_model(x_ours, float(t)), x_ours, t, draws[0])
+        b = theirs.step_pred(fake_model(x, float(t)), x, t, draws[1])
+        mean, expected = tuple(a)[1], b[1]
+        # theirs takes the root of 1 - alpha^2 in float32: a rounding over a small number
+        sigma = ours._at(float(t)).sigma
+        open_here = 1e-5 + 2e-7 * (20 / steps) / sigma**3
+        assert error(mean, expected) <= open_here and error(a.prev_sample, b[0]) <= open_here
+        x_ours, x = a.prev_sample, b[0]
+
+
+def test_vp_batch_of_times_and_levels() -> None:
+    case = Case("ScoreSdeVpScheduler")
+    ours, theirs = case.ours(), case.theirs()
+    x, t = unit_noise(), ours.timesteps[2]
+    a, b = (
+        s.step_pred(x, x, t * torch.ones(2), torch.Generator().manual_seed(0))
+        for s in (ours, theirs)
+    )
+    assert error(tuple(a)[0], b[0]) <= 1e-5
+    noised = ours.add_noise(x, 0 * x, torch.tensor([0.0, 1.0]))
+    assert torch.equal(noised[0], x[0]) and float(noised[1].abs().max()) < 0.05
+    with pytest.raises(ValueError, match="beta_min"):
+        SCHEDULERS["ScoreSdeVpScheduler"](beta_min=3.0, beta_max=2.0)

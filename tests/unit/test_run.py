@@ -74,6 +74,7 @@ VARIANTS = [
     made("KarrasVeScheduler"),
     made("KarrasVeScheduler", s_churn=0.0),
     made("ScoreSdeVeScheduler", correct_steps=0),
+    made("ScoreSdeVpScheduler"),
     *(
         made("DPMSolverMultistepScheduler", algorithm_type=kind, solver_order=order,
              solver_type=form,
