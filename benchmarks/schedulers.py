@@ -2,14 +2,19 @@
 
     python benchmarks/schedulers.py                  # tiny tensors and latents, on the CPU
     python benchmarks/schedulers.py --device cuda    # the same on a GPU
+    python benchmarks/schedulers.py --markdown       # the table of the README
 
 Counts do not depend on the machine. Times do, so both sides run in one process, loop after loop in
-turn, and what is printed is the ratio of the medians (ours / theirs; below 1 is faster).
+turn, and what is printed is the ratio of the medians (ours / theirs; below 1 is faster). Steps are
+timed in loops of 20 with a model that costs nothing, ``set_timesteps`` left out; a "run" has it
+in. ``set_timesteps`` itself, and reading ``timesteps``, is timed for a number of steps that the
+process has seen for this config ("again") and for one that it has not ("new").
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import itertools
 import math
@@ -18,7 +23,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +35,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from schedulers import SCHEDULERS  # noqa: E402
+from schedulers import SCHEDULERS, shelf  # noqa: E402
+from schedulers.brownian import BrownianPath  # noqa: E402
 from tests.parity.oracle import DIFFUSERS, diffusers_scheduler, k_diffusion  # noqa: E402
 
 SchedulerLike: TypeAlias = Any
@@ -163,20 +170,31 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
 
         return run
 
-    indexed = hasattr(scheduler, "set_begin_index")
     step = step_arguments(scheduler, row, x)
+    rewind = rewinder(scheduler)
 
     def run() -> object:
         sample = x
-        if indexed:
-            scheduler.set_begin_index(0)
-            scheduler._step_index = None
+        rewind()
         for t in times:
             scheduler.scale_model_input(sample, t)
             sample = scheduler.step(output, t, sample, **step).prev_sample
         return sample
 
     return run
+
+
+def rewinder(scheduler: SchedulerLike) -> Callable[[], None]:
+    """What puts a scheduler back to where it stands now, on either side."""
+    start = dict(vars(scheduler))
+    loose = {key: value for key, value in start.items() if isinstance(value, (list, deque))}
+    loose |= {key: value for key, value in start.items() if isinstance(value, BrownianPath)}
+
+    def rewind() -> None:
+        vars(scheduler).update(start)
+        vars(scheduler).update({key: copy.copy(value) for key, value in loose.items()})
+
+    return rewind
 
 
 def k_loop(row: Row, scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> Run:
@@ -251,99 +269,149 @@ def geomean(values: Sequence[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
-def operations(device: str) -> bool:
-    """Print the counts per step; whether every floor is kept within one operation."""
-    print("\nper step           dispatched ops    full-size (floor)    values read")
-    print("                    ours  diffusers   ours  diffusers      ours  diffusers")
-    kept = True
-    for row in ROWS:
-        a = count(fresh(row, False, device), row, device)
-        within = a[1] <= row.floor + 1 and a[2] == 0
-        kept &= within
-        theirs = ("-", "-", "-")
-        if row.scheduler in DIFFUSERS:
-            ops, full, reads = count(fresh(row, True, device), row, device)
-            theirs = (f"{ops:.1f}", f"{full:.1f}", f"{reads:.1f}")
-        print(
-            f"{row.title:18s} {a[0]:5.1f} {theirs[0]:>10s}  {a[1]:5.1f} {theirs[1]:>6s}  "
-            f"({row.floor:g}){a[2]:10.1f} {theirs[2]:>10s}  {'' if within else '  over the floor'}"
-        )
-    return kept
+@dataclass(frozen=True)
+class Line:
+    """What the table says of a class; None where there is no counterpart.
+
+    Attributes:
+        counts: Dispatched operations, full-size ones and values read per step, ours and theirs.
+        ratios: Time against diffusers, by what is timed.
+        k_ratios: Time against k-diffusion, by size.
+    """
+
+    row: Row
+    counts: tuple[tuple[float, float, float], tuple[float, float, float] | None]
+    ratios: Mapping[str, float | None]
+    k_ratios: Mapping[str, float | None]
+
+    @property
+    def within(self) -> bool:
+        """Whether the floor is kept within one operation, without a value read."""
+        return self.counts[0][1] <= self.row.floor + 1 and self.counts[0][2] == 0
 
 
-def speeds(device: str, seconds: float) -> bool:
-    """Print the time ratios of whole loops; whether both goals are met."""
-    print(f"\nwhole loop of {STEPS} steps: microseconds per step, and ours / theirs")
-    met = True
+def measured(row: Row, device: str, seconds: float) -> Line:
+    """Every count and every time of a class."""
+    known = row.scheduler in DIFFUSERS
+    sides = (False, True) if known else (False,)
+    counts = [count(fresh(row, theirs, device), row, device) for theirs in sides]
+    ratios: dict[str, float | None] = {}
+    k_ratios: dict[str, float | None] = {}
     for title, shape in (("tiny", TINY), ("latents", LATENT)):
         x, output = tensors(shape, device)
-        print(
-            f"{title} {'x'.join(map(str, shape)):12s} ours  diffusers  ratio  k-diffusion  ratio"
-        )
-        against: list[float] = []
-        against_k: list[float] = []
-        for row in ROWS:
-            sides = (False, True) if row.scheduler in DIFFUSERS else (False,)
-            pair = [fresh(row, theirs, device) for theirs in sides]
-            runs = [loop(scheduler, row, x, output) for scheduler in pair]
-            if row.sampler:
-                runs.append(k_loop(row, pair[-1], x, output))
-            ours, *k = (m / STEPS * 1e6 for m in medians(runs, seconds, device))
-            line = f"  {row.title:16s} {ours:8.1f} {'-':>9s} {'':7s}"
-            if row.scheduler in DIFFUSERS:
-                theirs = k.pop(0)
-                against.append(ours / theirs)
-                line = f"  {row.title:16s} {ours:8.1f} {theirs:9.1f} {against[-1]:7.3f}"
-            if k:
-                against_k.append(ours / k[0])
-                line += f" {k[0]:11.1f} {against_k[-1]:7.3f}"
-            print(line)
-        mean = geomean(against)
-        met &= mean <= GOALS[title]
-        print(
-            f"  geomean against diffusers {mean:.3f} (goal {GOALS[title]}), "
-            f"against k-diffusion {geomean(against_k):.3f}"
-        )
-    return met
+        pair = [fresh(row, theirs, device) for theirs in sides]
+        runs = [loop(scheduler, row, x, output) for scheduler in pair]
+        if row.sampler:
+            runs.append(k_loop(row, pair[-1], x, output))
+        ours, *others = medians(runs, seconds, device)
+        ratios[title] = ours / others[0] if known else None
+        k_ratios[title] = ours / others[-1] if row.sampler else None
+    x, output = tensors(TINY, device)
+    times = {
+        "run": [whole(fresh(row, theirs, device), row, x, output) for theirs in sides],
+        "again": [grid(row, theirs, itertools.repeat(STEPS)) for theirs in sides],
+        "new": [grid(row, theirs, itertools.cycle(range(21, 151))) for theirs in sides],
+        "constructor": [lambda theirs=theirs: made(row, theirs) for theirs in sides],
+    }
+    for title, runs in times.items():
+        found = medians(runs, seconds / 2, device) if known else []
+        ratios[title] = found[0] / found[1] if known else None
+    return Line(row, (counts[0], counts[1] if known else None), ratios, k_ratios)
 
 
-def grids(seconds: float) -> None:
-    """Print the time ratios of `set_timesteps` and of the constructor."""
-    print("\nset_timesteps(20): microseconds      ours  diffusers  ratio")
-    ratios = []
-    options = ("", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+def made(row: Row, theirs: bool, **more: object) -> SchedulerLike:
+    """A scheduler of a row."""
+    config = {**row.config, **more}
+    if theirs:
+        return diffusers_scheduler(row.scheduler, **config)
+    return SCHEDULERS[row.scheduler](**config)
+
+
+def whole(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:
+    """A run as a pipeline makes it: `set_timesteps`, then every step."""
+
+    def run() -> object:
+        scheduler.set_timesteps(STEPS)
+        return loop(scheduler, row, x, output)()
+
+    return run
+
+
+def grid(row: Row, theirs: bool, numbers: Iterator[int], **config: object) -> Run:
+    """`set_timesteps` for one number of steps after the other, and a look at the times."""
+    scheduler = made(row, theirs, **config)
+    fresh_each_time = not theirs and isinstance(numbers, itertools.cycle)
+
+    def run() -> object:
+        if fresh_each_time:
+            shelf._shelf.cache_clear()
+            vars(scheduler).pop("_shelf_of", None)
+        scheduler.set_timesteps(next(numbers))
+        return scheduler.timesteps
+
+    return run
+
+
+COLUMNS = ("tiny", "latents", "run", "again", "new", "constructor")
+
+
+def table(lines: Sequence[Line], markdown: bool) -> str:
+    """The lines as text; a class a line, ours / diffusers' unless it says k."""
+
+    def shown(ratio: float | None) -> str:
+        return "-" if ratio is None else f"{ratio:.3g}" if ratio >= 0.01 else f"{ratio:.4f}"
+
+    heads = ["", "ops", "full-size (floor)", "reads", *COLUMNS, "k: tiny", "k: latents"]
+    rows = []
+    for line in lines:
+        ours, theirs = line.counts
+        pairs = [
+            f"{a:.3g} / {'-' if theirs is None else format(theirs[i], '.4g')}"
+            for i, a in enumerate(ours)
+        ]
+        pairs[1] += f" ({line.row.floor:g})" + ("" if line.within else " over")
+        times = [line.ratios[title] for title in COLUMNS]
+        times += [line.k_ratios[title] for title in ("tiny", "latents")]
+        rows.append([line.row.title, *pairs, *map(shown, times)])
+    means = [[v for x in lines if (v := x.ratios[title]) is not None] for title in COLUMNS]
+    means += [[v for x in lines if (v := x.k_ratios[t]) is not None] for t in ("tiny", "latents")]
+    rows.append(["geometric mean", "", "", "", *(shown(geomean(values)) for values in means)])
+    if markdown:
+        body = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", *body])
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (heads, *rows)
+    )
+
+
+def curves(seconds: float) -> None:
+    """Print the time of `set_timesteps` with each sigma curve."""
+    print("\nset_timesteps and timesteps: microseconds      again    new  diffusers  ratios")
+    seen = set()
     for row in ROWS:
-        if row.title == "DPM++ 2M SDE" or row.scheduler not in DIFFUSERS:
-            continue
-        for option in options:
-            config = {option: True} if option else {}
-            names = {parameter.name for parameter in SCHEDULERS[row.scheduler].parameters()}
-            if option and option not in names:
+        names = {parameter.name for parameter in SCHEDULERS[row.scheduler].parameters()}
+        for option in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
+            if (
+                row.scheduler not in DIFFUSERS
+                or option not in names
+                or (row.scheduler, option) in seen
+            ):
                 continue
-            ours = SCHEDULERS[row.scheduler](**config)
-            theirs = diffusers_scheduler(row.scheduler, **config)
-            a, b = medians(
-                [lambda s=ours: s.set_timesteps(STEPS), lambda s=theirs: s.set_timesteps(STEPS)],
-                seconds,
-                "cpu",
+            seen.add((row.scheduler, option))
+            config = {option: True}
+            again = grid(row, False, itertools.repeat(STEPS), **config)
+            new = grid(row, False, itertools.cycle(range(21, 151)), **config)
+            theirs = grid(row, True, itertools.repeat(STEPS), **config)
+            (a, b), (c,) = medians([again, theirs], seconds, "cpu"), medians([new], seconds, "cpu")
+            print(
+                f"  {row.title:16s} {option:24s} {a * 1e6:8.1f} {c * 1e6:6.1f} {b * 1e6:10.1f}"
+                f"  {a / b:.4f} {c / b:.4f}"
             )
-            ratios.append(a / b)
-            print(f"  {row.title:9s} {option:24s} {a * 1e6:8.1f} {b * 1e6:9.1f} {a / b:7.3f}")
-    print(f"  geomean {geomean(ratios):.3f}")
-    ratios = []
-    for row in ROWS:
-        if row.scheduler not in DIFFUSERS:
-            continue
-        a, b = medians(
-            [
-                lambda r=row: SCHEDULERS[r.scheduler](**r.config),
-                lambda r=row: diffusers_scheduler(r.scheduler, **r.config),
-            ],
-            seconds,
-            "cpu",
-        )
-        ratios.append(a / b)
-    print(f"  constructor: geomean {geomean(ratios):.3f}")
 
 
 def imports() -> None:
@@ -372,16 +440,24 @@ def main() -> int:
     """Print everything; exit status 1 under --check when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--seconds", type=float, default=0.6, help="per measurement")
+    parser.add_argument("--seconds", type=float, default=0.3, help="per measurement")
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    parser.add_argument("--only", default="", help="rows whose title contains this")
     parser.add_argument("--check", action="store_true", help="fail when a goal is missed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print(f"torch {torch.__version__}, {arguments.device}, one thread")
-    met = operations(arguments.device)
-    met &= speeds(arguments.device, arguments.seconds)
-    if arguments.device == "cpu":
-        grids(arguments.seconds / 3)
+    print(f"torch {torch.__version__}, {arguments.device}, one thread; ours / diffusers\n")
+    rows = [row for row in ROWS if arguments.only in row.title]
+    lines = [measured(row, arguments.device, arguments.seconds) for row in rows]
+    print(table(lines, arguments.markdown))
+    met = all(line.within for line in lines)
+    for title, goal in GOALS.items():
+        mean = geomean([v for line in lines if (v := line.ratios[title]) is not None])
+        met &= mean <= goal
+        print(f"\n{title}: {mean:.3f} (goal {goal})")
+    if arguments.device == "cpu" and not arguments.markdown:
+        curves(arguments.seconds / 3)
         imports()
     return 0 if met or not arguments.check else 1
 

@@ -306,6 +306,8 @@ def _wrong_generator(generator: Generator) -> TypeError:
 
 
 _NUMPY = NumpyBackend()
+#: The backend of each kind of array that was seen; subclasses are looked up anew.
+_BACKENDS: dict[type, NumpyBackend | TorchBackend] = {np.ndarray: _NUMPY}
 
 
 @cache
@@ -330,11 +332,14 @@ def backend_of(x: Array, name: str) -> NumpyBackend | TorchBackend:
     Raises:
         TypeError: x is neither a NumPy array nor a torch tensor.
     """
+    known = _BACKENDS.get(type(x))
+    if known is not None:
+        return known
     if isinstance(x, np.ndarray):
         return _NUMPY
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return torch_backend()
+        return _BACKENDS.setdefault(torch.Tensor, torch_backend())
     raise TypeError(f"{name} is a {type(x).__name__}; pass a torch tensor or a NumPy array.")
 
 

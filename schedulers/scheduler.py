@@ -663,6 +663,7 @@ class Scheduler(ConfigMixin):
         dtype = backend.compute_dtype(wide)
         memory = self._memory
 
+        keeps = self._keeps
         arrays = [sample, model_output, None, None, memory[0].landed if memory else None]
         if plan.draws:
             if noise is not None:
@@ -682,18 +683,18 @@ class Scheduler(ConfigMixin):
         )
         if memory.maxlen:
             eps = None
-            if "eps" in self._keeps:
+            if "eps" in keeps:
                 eps = backend.combine(
                     [(w, arrays[source]) for w, source in plan.eps], sample, dtype
                 )
             landed = None
-            if "landed" in self._keeps:  # a copy: the caller may write into what is returned
+            if "landed" in keeps:  # a copy: the caller may write into what is returned
                 landed = backend.combine([(1.0, prev_sample)], sample, dtype)
             memory.appendleft(
                 Evaluation(
                     stage,
-                    sample if "x" in self._keeps else None,
-                    x0 if "x0" in self._keeps else None,
+                    sample if "x" in keeps else None,
+                    x0 if "x0" in keeps else None,
                     eps,
                     landed,
                 )
@@ -722,6 +723,14 @@ class Scheduler(ConfigMixin):
 
     def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> Any:
         """Refuse arrays that do not belong together; the wider of their dtypes."""
+        dtype = sample.dtype
+        if (
+            type(model_output) is type(sample)
+            and model_output.dtype == dtype
+            and model_output.shape == sample.shape
+            and backend.is_floating(dtype)
+        ):
+            return dtype
         if type(model_output) is not type(sample) and (
             backend_of(model_output, "model_output") is not backend
         ):

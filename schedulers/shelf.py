@@ -63,9 +63,10 @@ def _shelf(cls: type, config: tuple[tuple[str, Any], ...]) -> Shelf:
 
 
 def shelf_for(cls: type, config: FrozenDict) -> Shelf | None:
-    """The shelf of a class and config; None where a config holds a list or an array."""
+    """The shelf of a class and config; None where a config holds an array."""
+    items = ((k, tuple(v) if type(v) is list else v) for k, v in config.items() if k[0] != "_")
     try:
-        return _shelf(cls, tuple(item for item in config.items() if item[0][0] != "_"))
+        return _shelf(cls, tuple(items))
     except TypeError:
         return None
 
