@@ -375,7 +375,7 @@ def table(lines: Sequence[Line], markdown: bool) -> str:
         rows.append([line.row.title, *pairs, *map(shown, times)])
     means = [[v for x in lines if (v := x.ratios[title]) is not None] for title in COLUMNS]
     means += [[v for x in lines if (v := x.k_ratios[t]) is not None] for t in ("tiny", "latents")]
-    rows.append(["geometric mean", "", "", "", *(shown(geomean(values)) for values in means)])
+    rows.append(["geometric mean", "", "", "", *(shown(geomean(v) if v else None) for v in means)])
     if markdown:
         body = [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join([f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", *body])
@@ -453,7 +453,8 @@ def main() -> int:
     print(table(lines, arguments.markdown))
     met = all(line.within for line in lines)
     for title, goal in GOALS.items():
-        mean = geomean([v for line in lines if (v := line.ratios[title]) is not None])
+        known = [v for line in lines if (v := line.ratios[title]) is not None]
+        mean = geomean(known) if known else 0.0
         met &= mean <= goal
         print(f"\n{title}: {mean:.3f} (goal {goal})")
     if arguments.device == "cpu" and not arguments.markdown:
