@@ -349,6 +349,14 @@ class ConfigMixin(PushToHubMixin):
         return (config, *more) if more else config
 
     @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> Any:
+        """``load_config``, by the name it had in the first version; with a FutureWarning."""
+        warnings.warn("get_config_dict is load_config now.", FutureWarning, stacklevel=2)
+        return cls.load_config(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],

@@ -19,6 +19,7 @@ UPSTREAM_HAS_KWARGS = {
     "from_config",
     "from_pretrained",
     "load_config",
+    "get_config_dict",
     "push_to_hub",
     "save_pretrained",
     "save_config",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from schedulers import KarrasDiffusionSchedulers
+from schedulers import ConfigMixin, KarrasDiffusionSchedulers, PushToHubMixin, SchedulerMixin
 from schedulers.trained import MidpointScheduler
 from tests.parity.harness import SCHEDULERS, accepts
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
@@ -143,6 +143,13 @@ def test_compatibles_are_theirs(name: str) -> None:
     theirs = {cls.__name__ for cls in diffusers_scheduler(name).compatibles}
     # a class that diffusers no longer exports is not its own sibling there
     assert ours == (theirs & set(SCHEDULERS)) | {name}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_shared_pieces_are_shared(name: str) -> None:
+    for piece in (SchedulerMixin, ConfigMixin, PushToHubMixin):
+        assert issubclass(SCHEDULERS[name], piece)
+    assert SCHEDULERS[name] in SCHEDULERS[name]().compatibles
 
 
 def test_the_enumeration_of_siblings_is_theirs() -> None:

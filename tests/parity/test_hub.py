@@ -231,6 +231,8 @@ def test_what_was_read_is_told(hub: Hub) -> None:
         DDIM.from_pretrained("ann/more", proxies={"https": "http://127.0.0.1:9"})
     with pytest.warns(FutureWarning, match="from_pretrained"):
         assert DDIM.from_config("ann/ddim").config.beta_end == 0.03
+    with pytest.warns(FutureWarning, match="load_config"):
+        assert DDIM.get_config_dict("ann/ddim")["beta_end"] == 0.03
 
 
 def test_folders_need_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
