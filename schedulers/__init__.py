@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 #: Module of each public name.
 _HOMES = {
     "config": ["ConfigMixin", "FrozenDict"],
+    "cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
     "ddim": ["DDIMScheduler"],
     "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
@@ -45,6 +46,9 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 if TYPE_CHECKING:
     from .config import ConfigMixin as ConfigMixin
     from .config import FrozenDict as FrozenDict
+    from .cosine_dpmsolver import (
+        CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
+    )
     from .ddim import DDIMScheduler as DDIMScheduler
     from .ddim_inverse import DDIMInverseScheduler as DDIMInverseScheduler
     from .ddpm import DDPMScheduler as DDPMScheduler

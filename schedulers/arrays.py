@@ -139,6 +139,14 @@ class NumpyBackend:
         """An elementwise function, by the name that both libraries give it."""
         return getattr(np, name)(x)
 
+    def own(self, array: np.ndarray) -> Array:
+        """A host array as one of this library."""
+        return array
+
+    def join(self, parts: list[Array]) -> Array:
+        """Arrays in a row along the first axis."""
+        return np.concatenate(parts)
+
 
 class TorchBackend:
     """torch tensors, on any device; nothing here reads a device value."""
@@ -260,6 +268,12 @@ class TorchBackend:
 
     def apply(self, name: str, x: Array) -> Array:
         return getattr(self.torch, name)(x)
+
+    def own(self, array: np.ndarray) -> Array:
+        return self.tensor(array)
+
+    def join(self, parts: list[Array]) -> Array:
+        return self.torch.cat(parts)
 
 
 def _draw(

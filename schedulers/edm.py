@@ -36,7 +36,8 @@ class EdmScheduler(Scaled):
 
     #: What the network is told of a level, by the name that both array libraries give it.
     _noise_function: ClassVar[str] = "log"
-    _noise_factor: ClassVar[float] = 0.25
+    #: Then divided by the first and multiplied by the second number, in upstream's order.
+    _noise_scale: ClassVar[tuple[float, float]] = 1.0, 0.25
     _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
     #: Precision in which upstream lays out the Karras levels.
     _ramp_dtype: ClassVar[Any] = np.float32
@@ -95,7 +96,10 @@ class EdmScheduler(Scaled):
                 f"sigma_min={config['sigma_min']:g}, sigma_max={config['sigma_max']:g}, "
                 f"rho={config.get('rho'):g} lead to levels that float32 cannot tell from 0."
             )
-        times = self._noise_factor * getattr(np, self._noise_function)(sigmas)
+        over, factor = self._noise_scale
+        # Rounded from float64, which comes closest to the float32 of either library.
+        told = getattr(np, self._noise_function)(sigmas.astype(np.float64)).astype(np.float32)
+        times = told / over * factor
         self._install(times, np.append(sigmas, np.float32(final)), n, device)
 
     # --- preconditioning ----------------------------------------------------------------------
@@ -124,7 +128,8 @@ class EdmScheduler(Scaled):
         """
         if isinstance(sigma, (int, float)):
             sigma = self._in_format(np.array([sigma], dtype=np.float32))
-        return backend_of(sigma, "sigma").apply(self._noise_function, sigma) * self._noise_factor
+        over, factor = self._noise_scale
+        return backend_of(sigma, "sigma").apply(self._noise_function, sigma) / over * factor
 
     def precondition_outputs(self, sample: Array, model_output: Array, sigma: Any) -> Array:
         """The data prediction ``c_skip x + c_out F``.

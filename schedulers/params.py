@@ -474,6 +474,12 @@ SolverOrder = Annotated[
         "How many predictions a step combines; 2 for guided, 3 for plain sampling.", "scheduler"
     ),
 ]
+SolverOrderCosine = Annotated[
+    int,
+    Range(1, 2),
+    Slider(1, 2, 1),
+    About("How many predictions a step combines.", "scheduler"),
+]
 AlgorithmType = Annotated[
     Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"],
     About(

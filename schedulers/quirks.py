@@ -145,7 +145,11 @@ _MIDPOINTS = (
     "DPMSolverSDEScheduler",
 )
 
-_EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+_EDM = (
+    "EDMEulerScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "CosineDPMSolverMultistepScheduler",
+)
 
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
@@ -543,6 +547,19 @@ QUIRKS: tuple[Quirk, ...] = (
         "The row of third order exists and is finite.",
         "an exception instead of a sample",
         _order(3, "sde-dpmsolver++"),
+        "mathematics",
+        "Crashes are not reproduced.",
+    ),
+    Quirk(
+        "cosine-still-step",
+        "A Brownian path over no interval",
+        ("CosineDPMSolverMultistepScheduler",),
+        "final_sigmas_type sigma_min",
+        "The last step, from sigma_min to sigma_min, asks the path for an increment over an "
+        "interval of no length and recurses without end.",
+        "A step of no length changes nothing and draws nothing.",
+        "an exception instead of the sample",
+        lambda s: s.get("final_sigmas_type") == "sigma_min",
         "mathematics",
         "Crashes are not reproduced.",
     ),

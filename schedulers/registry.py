@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from .ddim import DDIMScheduler
 from .ddim_inverse import DDIMInverseScheduler
 from .ddpm import DDPMScheduler
@@ -57,6 +58,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             EDMDPMSolverMultistepScheduler,
             ScoreSdeVeScheduler,
             ScoreSdeVpScheduler,
+            CosineDPMSolverMultistepScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

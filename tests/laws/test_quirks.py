@@ -424,6 +424,13 @@ def test_third_order_of_stochastic_edm() -> None:
     assert rows[0].x0 == pytest.approx(rows[1].x0, rel=1e-4)  # upstream's levels are float32
 
 
+@pytest.mark.quirk("cosine-still-step", "paper")
+def test_a_still_step_of_the_cosine_solver() -> None:
+    scheduler = make("CosineDPMSolverMultistepScheduler", 5, final_sigmas_type="sigma_min")
+    last = scheduler.row(4)
+    assert last.x[0] == pytest.approx(1.0, abs=1e-6) and last.noise == 0.0
+
+
 FLOW, FLOW_HEUN = "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"
 
 

@@ -39,6 +39,7 @@ DIFFUSERS = {
     "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
     "ScoreSdeVeScheduler": "scheduling_sde_ve",
     "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
+    "CosineDPMSolverMultistepScheduler": "scheduling_cosine_dpmsolver_multistep",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
     "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
 }

@@ -16,7 +16,8 @@ from tests.parity.harness import (
 from tests.parity.oracle import SchedulerLike, diffusers_scheduler
 
 EULER, DPM = "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"
-NAMES = (EULER, DPM)
+COSINE = "CosineDPMSolverMultistepScheduler"
+NAMES = (EULER, DPM, COSINE)
 DENSE = [*range(1, 27), 30, 37, 64, 99, 100, 150, 199, 200]
 GRIDS: list[dict[str, object]] = [
     {},
@@ -102,6 +103,26 @@ def test_dpm_runs(order: int, solver: str, algorithm: str) -> None:
 def test_start_in_the_middle(name: str) -> None:
     for start in (1, 4, 9):
         assert_same_run(Case(name, {}, 10, start=start))
+
+
+@pytest.mark.parametrize("seeds", [(3,), (5, 6)])
+@pytest.mark.parametrize("schedule", ["exponential", "karras"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_cosine_runs(order: int, schedule: str, seeds: tuple[int, ...]) -> None:
+    """The draws of upstream's Brownian tree, of one seed or of one for each sample."""
+    for solver, prediction, lower, steps in (
+        ("midpoint", "v_prediction", True, 5),
+        ("heun", "epsilon", False, 16),
+        ("logrho", "v_prediction", False, 2),
+    ):
+        config = {
+            "solver_order": order,
+            "sigma_schedule": schedule,
+            "solver_type": solver,
+            "prediction_type": prediction,
+            "lower_order_final": lower,
+        }
+        assert_same_run(Case(COSINE, config, steps, seeds=seeds))
 
 
 def test_a_given_data_prediction() -> None:

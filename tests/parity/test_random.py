@@ -40,6 +40,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
 STRICTER = (
     "only one of use_",  # upstream silently prefers one curve
     "use_flow_sigmas=True cannot be combined",  # NaN
+    "solver_order=3 must be an integer in [1, 2]",  # crashes
     "outside (0, 1]",  # alphas_cumprod underflows: NaN
     "where there is no noise",  # a division by zero, which a division by it later hides
     "where the signal is zero",  # x0 = infinity, which clipping would hide
@@ -70,6 +71,8 @@ def draw(name: str, chance: random.Random) -> Case:
         config.pop("thresholding", None)  # upstream looks a level up by None, and crashes
         if config.get("prediction_type") == "flow_prediction":
             del config["prediction_type"]  # refused at the first step
+    if name == "CosineDPMSolverMultistepScheduler":
+        config.pop("final_sigmas_type", None)  # torchsde recurses without end
     step: dict[str, object] = {}
     if name == "DDIMScheduler":
         step = {

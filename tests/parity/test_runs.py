@@ -37,6 +37,7 @@ PLAIN = (
 #: theirs do not know how to read a data prediction; tests/laws hold ours to it
 NO_SAMPLE = (
     "EDMDPMSolverMultistepScheduler",
+    "CosineDPMSolverMultistepScheduler",
     "PNDMScheduler",
     "EulerAncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",

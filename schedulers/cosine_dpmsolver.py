@@ -1,0 +1,124 @@
+"""Stable Audio's sampler: stochastic DPM-Solver++ on EDM's levels, with a Brownian tree."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import params as p
+from .arrays import Array, Generator, Terms, host_values
+from .brownian import BrownianTree
+from .config import configured
+from .edm import EDMDPMSolverMultistepScheduler
+from .scheduler import Reference
+from .tables import linspace32
+
+
+class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
+    r"""DPM-Solver++ 2M SDE for networks that are told ``2 atan(sigma) / pi`` of a level.
+
+    With ``h = log(sigma / sigma_next)`` and D_k the derivatives of the data prediction in
+    ``-log sigma``, k up to ``solver_order - 1``,
+
+        x_prev = (sigma_next / sigma) exp(-h) x + psi_0(2 h) D0 + psi_1(2 h) D1
+                 + sigma_next sqrt(1 - exp(-2 h)) z.
+
+    z is the increment of a Brownian path over the step. As upstream a torch generator gives the
+    path by its initial seed; a NumPy generator draws the increments, which are independent.
+
+    References:
+        Lu et al. 2022. DPM-Solver++. arXiv 2211.01095. Evans et al. 2024. Stable Audio Open.
+        arXiv 2407.14358 (the settings).
+    """
+
+    title = "Cosine DPM-Solver multistep"
+    family = "EDM"
+    good_for = "Stable Audio Open: long stochastic runs from very high noise."
+    reference = Reference(
+        "Stable Audio Open",
+        "Evans, Parker, Carr, Zukowski, Taylor, Pons",
+        2024,
+        "2407.14358",
+        "Settings; the solver is DPM-Solver++ 2M SDE, arXiv 2211.01095.",
+    )
+    _noise_function = "arctan"
+    _noise_scale = math.pi, 2.0
+    _translations: ClassVar = {
+        "solver_type": {"logrho": "midpoint", "bh1": "midpoint", "bh2": "midpoint"}
+    }
+
+    @configured
+    def __init__(
+        self,
+        sigma_min: p.VeSigmaMin = 0.3,
+        sigma_max: p.VeSigmaMax = 500,
+        sigma_data: p.SigmaData = 1.0,
+        sigma_schedule: p.SigmaScheduleEdm = "exponential",
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        solver_order: p.SolverOrderCosine = 2,
+        prediction_type: p.PredictionTypeEdm = "v_prediction",
+        rho: p.Rho = 7.0,
+        solver_type: p.SolverType = "midpoint",
+        lower_order_final: p.LowerOrderFinal = True,
+        euler_at_final: p.EulerAtFinal = False,
+        final_sigmas_type: p.FinalSigmasType = "zero",
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._prepare(tensor_format)
+
+    @property
+    def _form(self) -> str:
+        return "sde-dpmsolver++"
+
+    # --- the noise ----------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._trees: list[BrownianTree] = []
+        self._tree_levels: list[float] = []
+
+    def _draw(
+        self, backend: Any, i: int, sample: Array, dtype: Any, generator: Generator
+    ) -> Array:
+        """The increment over the step, of the tree that a generator's seed stands for."""
+        owners = generator if isinstance(generator, (list, tuple)) else [generator]
+        seeded = all(hasattr(owner, "initial_seed") for owner in owners)
+        each = len(owners) > 1
+        if generator is not None and not (seeded and (not each or len(owners) == len(sample))):
+            return super()._draw(backend, i, sample, dtype, generator)
+        if not self._trees:
+            seeds = [o.initial_seed() if seeded else backend.some_seed() for o in owners]
+            low, high = (float(np.float32(self.config[k])) for k in ("sigma_min", "sigma_max"))
+            self._trees = [BrownianTree(low, high, seed) for seed in seeds]
+            self._tree_levels = self._levels_in(backend)
+        like = sample[:1] if each else sample
+
+        def combine(terms: Terms) -> Array:
+            return backend.combine(terms, like, backend.compute_dtype(dtype))
+
+        def unit(seed: int) -> Array:
+            return backend.randn(like, dtype, backend.seeded(seed, like))
+
+        here, there = self._tree_levels[i : i + 2]
+        parts = [tree.between(here, there, unit, combine) for tree in self._trees]
+        return backend.join(parts) if each else parts[0]
+
+    def _levels_in(self, backend: Any) -> list[float]:
+        """The levels of the run, rounded as an array library rounds them.
+
+        A path is rough: a level that is off by an ulp of float32 moves it by a thousandth.
+        """
+        config, n = self.config, len(self._times)
+        low, high = float(config["sigma_min"]), float(config["sigma_max"])
+        if config["sigma_schedule"] == "karras":
+            power = 1.0 / config["rho"]
+            ramp = backend.own(linspace32(0.0, 1.0, n))
+            levels = (high**power + ramp * (low**power - high**power)) ** config["rho"]
+        else:
+            logs = backend.own(linspace32(math.log(low), math.log(high), n))
+            levels = backend.apply("exp", logs)
+        return [*sorted(host_values(levels).tolist(), reverse=True), float(self._rhos[-1])]
