@@ -1009,7 +1009,9 @@ def _all_or_nothing(set_timesteps: Callable[..., None]) -> Callable[..., None]:
         before = dict(self.__dict__)
         published = dict(self._published)
         try:
-            set_timesteps(self, *args, **kwargs)
+            # A level that is not a number is refused by name: NumPy need not warn of it too.
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                set_timesteps(self, *args, **kwargs)
         except Exception:
             self.__dict__.clear()
             self.__dict__.update(before)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_unusual_configs_travel(name: str, unusual: dict[str, object], tmp_path:
     assert np.array_equal(again.betas, copy.deepcopy(scheduler).betas)
     for cls in scheduler.compatibles:
         assert set(unusual) <= cls.from_config(scheduler.config).config.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_levels_without_a_signal_are_refused_where_they_are_visited(name: str) -> None:
+    if any(p.name == "beta_end" and p.call == "init" for p in SCHEDULERS[name].parameters()):
+        scheduler = SCHEDULERS[name](beta_end=2.0)
+        with warnings.catch_warnings(), pytest.raises(ValueError, match="beta_end=2.0"):
+            warnings.simplefilter("error")
+            scheduler.set_timesteps(10)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -142,6 +142,21 @@ def test_a_pipeline_with_ours_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path:
         assert torch.equal(a, b)
 
 
+@pytest.mark.usefixtures("bridged")
+def test_a_pipeline_with_ours_is_pushed(hub: Hub, tmp_path: Path) -> None:
+    made = pipeline(EulerDiscreteScheduler(use_karras_sigmas=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.push_to_hub("ann/pushed", token="hf_ann")
+        loaded = DiffusionPipeline.from_pretrained(
+            "ann/pushed", cache_dir=tmp_path, scheduler=DDPMScheduler()
+        )
+    assert type(loaded.scheduler) is DDPMScheduler
+    pushed = hub.repositories["ann/pushed"]
+    index = json.loads(pushed.commits[pushed.refs["main"]]["model_index.json"])
+    assert index["scheduler"] == ["diffusers", "EulerDiscreteScheduler"]
+
+
 def test_what_the_bridge_saved_needs_nothing_of_ours(tmp_path: Path) -> None:
     bridge.register(diffusers)
     pipeline(EulerDiscreteScheduler(compat="paper")).save_pretrained(tmp_path)
