@@ -55,6 +55,10 @@ class FlowScheduler(CountedScheduler):
         # Upstream's ends are shifted already, and the run shifts them again.
         return np.linspace(high * len(self), low * len(self), n) / len(self)
 
+    def _sigma_to_t(self, sigma: Any, log_sigmas: Any = None) -> Any:
+        """T times sigma."""
+        return sigma * len(self)
+
     def _level(self, t: float, sigma: float) -> Level:
         return flow_level(t, sigma)
 

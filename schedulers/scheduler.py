@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from . import prediction
+from . import prediction, spacing
 from .arrays import (
     Array,
     Generator,
@@ -902,6 +902,11 @@ class CountedScheduler(Scheduler):
     def _noised_to(self, i: int) -> float:
         """The entry of ``sigmas`` that ``add_noise`` goes to for the time of call ``i``."""
         return self._rhos[i]
+
+    def _sigma_to_t(self, sigma: Any, log_sigmas: Any) -> Any:
+        """Fractional times at which a table of ascending log sigmas has the given sigmas."""
+        values = np.asarray(host_values(sigma), np.float64)
+        return spacing.times_of(values.ravel(), host_values(log_sigmas)).reshape(values.shape)
 
     @property
     def step_index(self) -> int | None:
