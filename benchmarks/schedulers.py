@@ -93,6 +93,7 @@ ROWS = (
     Row("EDM DPM++ 2M", "EDMDPMSolverMultistepScheduler", 4),
     Row("Score SDE VE", "ScoreSdeVeScheduler", 3),
     Row("Score SDE VP", "ScoreSdeVpScheduler", 5),
+    Row("Consistency", "CMStochasticIterativeScheduler", 5),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "config": ["ConfigMixin", "FrozenDict"],
     "cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
+    "consistency": ["CMStochasticIterativeScheduler"],
     "ddim": ["DDIMScheduler"],
     "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
@@ -46,6 +47,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 if TYPE_CHECKING:
     from .config import ConfigMixin as ConfigMixin
     from .config import FrozenDict as FrozenDict
+    from .consistency import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
     from .cosine_dpmsolver import (
         CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
     )

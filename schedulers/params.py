@@ -618,6 +618,9 @@ BetaMax = Annotated[
     Slider(1, 50, 0.1),
     About("Rate at which noise comes in at t = 1.", "noise schedule"),
 ]
+ClipDenoised = Annotated[
+    bool, About("Clips the predicted clean sample to -1..1 at every step.", "prediction")
+]
 Snr = Annotated[
     float,
     Range(0.0, 1e3),

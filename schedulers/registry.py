@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .consistency import CMStochasticIterativeScheduler
 from .cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from .ddim import DDIMScheduler
 from .ddim_inverse import DDIMInverseScheduler
@@ -59,6 +60,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             ScoreSdeVeScheduler,
             ScoreSdeVpScheduler,
             CosineDPMSolverMultistepScheduler,
+            CMStochasticIterativeScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

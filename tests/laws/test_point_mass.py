@@ -182,7 +182,7 @@ def test_contributions_reproduce_the_run(name: str) -> None:
         # rows of Langevin steps hold what the norms of the arrays come to on average
         quiet = {"s_churn": 0.0, "correct_steps": 0}
         quiet = {k: v for k, v in quiet.items() if k in SCHEDULERS[name]().config}
-        plain = {"clip_sample": False} if "clip_sample" in known else {}
+        plain = {key: False for key in ("clip_sample", "clip_denoised") if key in known}
         scheduler = make(name, **{**plain, **init, **quiet})
         calls = len(scheduler.stages)
         predictions = [noise(10 + i) for i in range(calls)]

@@ -38,6 +38,7 @@ DIFFUSERS = {
     "EDMEulerScheduler": "scheduling_edm_euler",
     "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
     "ScoreSdeVeScheduler": "scheduling_sde_ve",
+    "CMStochasticIterativeScheduler": "scheduling_consistency_models",
     "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
     "CosineDPMSolverMultistepScheduler": "scheduling_cosine_dpmsolver_multistep",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",

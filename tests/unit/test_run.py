@@ -75,6 +75,7 @@ VARIANTS = [
     made("KarrasVeScheduler", s_churn=0.0),
     made("ScoreSdeVeScheduler", correct_steps=0),
     made("ScoreSdeVpScheduler"),
+    made("CMStochasticIterativeScheduler", clip_denoised=False),
     *(
         made("DPMSolverMultistepScheduler", algorithm_type=kind, solver_order=order,
              solver_type=form,
