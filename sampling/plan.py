@@ -65,6 +65,11 @@ class Schedule:
         return len(self.stages)
 
     @property
+    def upward(self) -> bool:
+        """Whether the run leads from clean samples to noise (inversion)."""
+        return self.scheduler.ascends
+
+    @property
     def steps(self) -> int:
         """Number of inference steps that the scheduler made of the spec."""
         made = getattr(self.scheduler, "num_inference_steps", None)

@@ -174,7 +174,7 @@ def _sentence(plan: Schedule, i: int, weights: CallWeights) -> str:
     share = stage.here.sigma**2 / (stage.here.alpha**2 + stage.here.sigma**2)
     return (
         f"{_band(share)} (noise is {_percent(share)} of its variance): "
-        f"{_move(plan, i)}{_noise(row)}. {_weight(weights, i)}"
+        f"{_move(plan, i)}{_noise(row)}." + ("" if plan.upward else f" {_weight(weights, i)}")
     )
 
 
@@ -371,6 +371,13 @@ def _summary(facts: Facts) -> Iterator[Chip]:
         _order_text(step_orders(plan)),
         why="Order at which the rule works: it needs earlier calls to go beyond 1.",
     )
+    if plan.upward:
+        yield Chip(
+            "upward",
+            "from clean to noise",
+            why="Inversion: the run starts from clean samples and finds the noise that a sampler "
+            "would make them of.",
+        )
     draws = sum(1 for row in plan.rows if row.noise)
     if draws:
         yield Chip(
@@ -392,7 +399,7 @@ def _order_text(orders: list[int]) -> str:
 
 def _warn_terminal(facts: Facts) -> Iterator[Chip]:
     snr = _snr(facts.first)
-    if snr <= 1e-3 or facts.plan.spec.sigmas is not None:
+    if facts.plan.upward or snr <= 1e-3 or facts.plan.spec.sigmas is not None:
         return
     table = facts.plan.scheduler.training
     top = None if table is None else len(table.betas) - 1
@@ -435,6 +442,8 @@ def _warn_epsilon(facts: Facts) -> Iterator[Chip]:
 
 
 def _warn_start(facts: Facts) -> Iterator[Chip]:
+    if facts.plan.upward:
+        return
     given = float(facts.plan.scheduler.init_noise_sigma)
     wanted = facts.first.scale
     if 0.9 < given / wanted < 1.1:
@@ -501,6 +510,8 @@ def _warn_order(facts: Facts) -> Iterator[Chip]:
 
 
 def _warn_amplified(facts: Facts) -> Iterator[Chip]:
+    if facts.plan.upward:
+        return
     total = sum(abs(weight) for weight in _visible(call_weights(facts.plan)))
     if total > 10.0:
         yield Chip(
@@ -628,6 +639,8 @@ def _warn_range(facts: Facts) -> Iterator[Chip]:
 def _warn_end(facts: Facts) -> Iterator[Chip]:
     start = facts.plan.stages[-1].here.rho
     left = facts.last.rho
+    if facts.plan.upward:
+        return
     if facts.last.sigma > 0.0 and left > 0.01:
         yield Chip(
             "noise-left",
