@@ -42,6 +42,7 @@ class DDIMInverseScheduler(CountedVpScheduler):
         "Section 4.3; as inversion in Null-text Inversion, arXiv 2211.09794.",
     )
     ascends = True
+    _starts_clean = True
     _kept: ClassVar[tuple[str, ...]] = (*CountedVpScheduler._kept, "_stride", "_aims")
     _compatibles = ()
     _aliases: ClassVar[Mapping[str, str]] = {"set_alpha_to_zero": "set_alpha_to_one"}

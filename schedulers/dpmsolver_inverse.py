@@ -43,6 +43,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         "2211.01095",
         "Algorithm 2, with the grid reversed.",
     )
+    ascends = True
     _cuts_cosine_times = False
     _sde_third_order: ClassVar[bool] = False
 

@@ -42,6 +42,8 @@ class TrainedScheduler(Scheduler):
     _compatibles = tuple(e.name for e in KarrasDiffusionSchedulers)
     #: Whether the last alphas_cumprod is kept off zero at zero terminal SNR.
     _zero_snr_floor: ClassVar[bool] = True
+    #: Whether a run upward may start where there is no noise at all.
+    _starts_clean: ClassVar[bool] = False
 
     betas: Array
     alphas: Array
@@ -100,7 +102,7 @@ class TrainedScheduler(Scheduler):
                 f"last training step {table - 1}: choose a smaller offset."
             )
         for rho in self._rhos if self.ascends else self._rhos[:-1]:
-            clean = rho == 0.0 and self.ascends
+            clean = rho == 0.0 and self._starts_clean
             if not (0.0 < rho < np.inf or clean or (rho == np.inf and self._pure_noise_ok())):
                 raise self._undefined(rho)
 

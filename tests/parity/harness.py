@@ -109,7 +109,9 @@ def blur(scheduler: SchedulerLike, index: int, x: torch.Tensor) -> Blur:
     if scheduler.config.get("algorithm_type") == "deis":
         # theirs exponentiates a difference of two float32 logarithms
         rounding *= 1.0 + abs(here.lam) / 4.0
-    growth = max(1.0, target.sigma / here.sigma)  # of the noise that an upward step adds
+    growth = (
+        max(1.0, target.sigma / here.sigma) if here.sigma else 1.0
+    )  # of the noise that an upward step adds
     form = str(scheduler.config.get("algorithm_type"))
     corrected = scheduler.config.get("predict_x0") is False or form == "noise_prediction"
     if form in ("dpmsolver", "sde-dpmsolver", "deis") or corrected:
