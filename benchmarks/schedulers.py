@@ -87,6 +87,7 @@ ROWS = (
     Row("DPM++ 2M inverse", "DPMSolverMultistepInverseScheduler", 4),
     Row("DPM++ 2S", "DPMSolverSinglestepScheduler", 4),
     Row("DEIS", "DEISMultistepScheduler", 5),
+    Row("SA-Solver", "SASolverScheduler", 8),
     Row("UniPC", "UniPCMultistepScheduler", 6),
     Row("Karras VE", "KarrasVeScheduler", 3),
     Row("EDM Euler", "EDMEulerScheduler", 4),

@@ -37,6 +37,7 @@ _HOMES = {
     "output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
     "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
+    "sasolver": ["SASolverScheduler"],
     "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
     "score_sde": ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from .registry import NAMES as NAMES
     from .registry import SCHEDULERS as SCHEDULERS
     from .registry import from_name as from_name
+    from .sasolver import SASolverScheduler as SASolverScheduler
     from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
     from .scheduler import Reference as Reference
     from .scheduler import Scheduler as Scheduler

@@ -447,5 +447,7 @@ def _warn_unused(cls: type[ConfigMixin], names: Iterable[str]) -> None:
 
 
 def _json_value(value: Any) -> Any:
-    """Arrays as lists; everything else as it is."""
+    """Arrays as lists, functions as null: a file cannot hold them; everything else as it is."""
+    if callable(value):
+        return None
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from .levels import Stage
-from .open_grid import OpenGridScheduler
-from .rules.exponential import predicting
+from .open_grid import OpenGridScheduler, apart
+from .rules.exponential import (
+    Linear,
+    adams_weights,
+    fractions,
+    linear_part,
+    log_rho_row,
+    predicting,
+)
 from .scheduler import StepKey
 from .weights import Weights
 
@@ -31,13 +38,56 @@ class CorrectedScheduler(OpenGridScheduler):
     #: Whether the data or the noise prediction is interpolated.
     _on_data: bool = True
 
+    def _tau(self, t: float) -> float:
+        """Stochasticity of the step from time t."""
+        del t
+        return 0.0
+
+    def _corrects(self, i: int) -> bool:
+        """Whether the sample of call ``i`` is corrected."""
+        del i
+        return True
+
+    def _corrector_order(self, i: int, seen: int) -> int:
+        """How many predictions the correction at call ``i`` combines, its own included."""
+        return self._order(i - 1, seen - 1) + 1
+
+    def _half_of(self, lin: Linear) -> float | None:
+        """What upstream takes half of for the integral over a slope; None for the integral."""
+        raise AttributeError("a predictor-corrector class must say how it weighs a slope")
+
+    def _weigh(self, nodes: Sequence[float], lin: Linear) -> list[float]:
+        """Weights of predictions at two nodes and more, the first of which is 0; or at one."""
+        half = self._half_of(lin) if len(nodes) == 2 and self.compat == "diffusers" else None
+        if half is None:
+            return adams_weights(nodes, lin)
+        slope = 0.5 * half / nodes[1]
+        return [lin.total - slope, slope]
+
     def _predictor(self, i: int, past: Sequence[Stage]) -> Weights:
         """The step of call ``i`` from a corrected sample."""
-        raise AttributeError("a predictor-corrector class must say what its predictor weighs")
+        here, target = self._distinct(i, past), past[0].target
+        now = here[0]
+        if target.lam == now.lam:
+            return Weights(x=(1.0,))
+        if target.sigma == 0.0 and not self._on_data:
+            return log_rho_row([now], target)
+        lin = linear_part(now, target, self._on_data, self._tau(past[0].t))
+        nodes = fractions([level.lam for level in here], now.lam, target.lam - now.lam)
+        return predicting(self._on_data, lin.c, self._weigh(nodes, lin), lin.noise)
 
     def _corrector(self, i: int, past: Sequence[Stage]) -> Sequence[float]:
         """Weights of the corrected step to call ``i`` on D_i, D_(i-1), ...; empty for none."""
-        raise AttributeError("a predictor-corrector class must say what its corrector weighs")
+        new, base = past[0].here, past[1].here
+        if not self._corrects(i) or new.lam == base.lam:
+            return ()
+        lin = linear_part(base, new, self._on_data, self._tau(past[1].t))
+        here = apart(past[1 : self._corrector_order(i, len(past))])
+        nodes = fractions([level.lam for level in here], base.lam, new.lam - base.lam)
+        if not nodes:
+            return self._weigh([1.0], lin)
+        first, second, *others = self._weigh([nodes[0], 1.0, *nodes[1:]], lin)
+        return second, first, *others
 
     def _correction(self, i: int, past: Sequence[Stage]) -> tuple[float, ...]:
         """What the correction adds to the sample, on D_i, D_(i-1), ...; empty for nothing."""

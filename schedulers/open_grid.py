@@ -28,6 +28,14 @@ LEARNED = ("learned", "learned_range")
 GRIDS = (*CURVES, "use_flow_sigmas")
 
 
+def apart(past: Sequence[Stage]) -> list[Level]:
+    """Levels of calls, as far as they differ: two at one level (crowded grids) hold no slope."""
+    here = [stage.here for stage in past]
+    while any(a.lam == b.lam for a, b in pairwise(here)):
+        here.pop()
+    return here
+
+
 def shift_of(mu: Any) -> float:
     """The flow shift exp(mu) that a pipeline asks for."""
     if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
@@ -57,11 +65,7 @@ class Multistep(CountedScheduler):
 
     def _distinct(self, i: int, past: Sequence[Stage]) -> list[Level]:
         """Levels of the calls that call ``i`` combines, newest first."""
-        here = [stage.here for stage in past[: self._order(i, len(past))]]
-        # Two calls at one level (crowded grids) hold no slope: fall back to those that differ.
-        while any(a.lam == b.lam for a, b in pairwise(here)):
-            here.pop()
-        return here
+        return apart(past[: self._order(i, len(past))])
 
     @property
     def _form(self) -> str:

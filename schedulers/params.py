@@ -505,6 +505,34 @@ SolverTypeDEIS = Annotated[
         "The variable of the interpolation; other classes' names mean it too.", "scheduler", True
     ),
 ]
+PredictorOrder = Annotated[
+    int,
+    Range(1, 4),
+    Slider(1, 4, 1),
+    About("How many predictions a step combines.", "scheduler"),
+]
+CorrectorOrder = Annotated[
+    int,
+    Range(1, 4),
+    Slider(1, 4, 1),
+    About(
+        "How many predictions the correction of a step combines, the new one included.",
+        "scheduler",
+    ),
+]
+AlgorithmTypeSA = Annotated[
+    Literal["data_prediction", "noise_prediction"],
+    About("Whether the data or the noise prediction is interpolated.", "scheduler"),
+]
+TauFunc = Annotated[
+    Callable[[float], float] | None,
+    About(
+        "Stochasticity at a training step: 0 follows the ODE, 1 the reverse SDE. Without one it is "
+        "1 from t = 200 to 800 and 0 elsewhere. A function is not written to a config file.",
+        "stochasticity",
+        True,
+    ),
+]
 SolverTypeUniPC = Annotated[
     Literal["bh1", "bh2"],
     About(

@@ -137,6 +137,7 @@ _OPEN_GRID = (
     "DPMSolverSinglestepScheduler",
     "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
+    "SASolverScheduler",
 )
 
 _MIDPOINTS = (
@@ -356,12 +357,12 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "sde-variance",
         "The plain SDE form adds too much noise",
-        ("DPMSolverMultistepScheduler",),
-        "sde-dpmsolver",
+        ("DPMSolverMultistepScheduler", "SASolverScheduler"),
+        "sde-dpmsolver; noise_prediction where tau is 1",
         "Noise and noise prediction together have variance sigma^2 (1 + 2 (e^h - 1)^2).",
         "An exact step would leave variance sigma^2.",
         "at h = 0.5 the variance is 1.84 times what the level says; it vanishes with the step",
-        lambda s: s.get("algorithm_type") == "sde-dpmsolver",
+        lambda s: s.get("algorithm_type") in ("sde-dpmsolver", "noise_prediction"),
         "upstream",
         "The paper's own first-order form has it; sde-dpmsolver++ has not.",
     ),
@@ -441,8 +442,8 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "unipc-half",
         "A half in place of an integral",
-        ("UniPCMultistepScheduler",),
-        "order 2 of the predictor, order 1 of the corrector",
+        ("UniPCMultistepScheduler", "SASolverScheduler"),
+        "two predictions: UniPC's predictor of order 2, its corrector of order 1; SA-Solver on data",
         "The slope weighs B(h) / 2, of the same order as its integral.",
         "The slope weighs its integral.",
         "at h = 1 (bh2) the newest prediction weighs 0.32 in the corrector instead of 0.37",
@@ -469,7 +470,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "corrector-forgets",
         "What is changed between the steps is forgotten",
-        ("UniPCMultistepScheduler",),
+        ("UniPCMultistepScheduler", "SASolverScheduler"),
         "a sample that the caller changed between the steps (inpainting)",
         "The corrector starts over from its own last sample.",
         "The correction is added to the sample that the model was shown.",
@@ -487,6 +488,16 @@ QUIRKS: tuple[Quirk, ...] = (
         None,
         "mathematics",
         "Crashes are not reproduced.",
+    ),
+    # --- SA-Solver ---
+    Quirk(
+        "sa-idle-noise",
+        "Noise is drawn where tau is 0",
+        ("SASolverScheduler",),
+        "steps where tau is 0: by default those from t < 200 or t > 800",
+        "Every step draws noise, and may multiply it by 0.",
+        "Noise that weighs nothing is not drawn.",
+        "the generator stands elsewhere after each such step",
     ),
     # --- Karras VE ---
     Quirk(

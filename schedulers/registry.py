@@ -28,6 +28,7 @@ from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
 from .pndm import PNDMScheduler
+from .sasolver import SASolverScheduler
 from .scheduler import Scheduler
 from .score_sde import ScoreSdeVeScheduler, ScoreSdeVpScheduler
 from .unipc import UniPCMultistepScheduler
@@ -54,6 +55,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMFastScheduler,
             DEISMultistepScheduler,
             UniPCMultistepScheduler,
+            SASolverScheduler,
             KarrasVeScheduler,
             EDMEulerScheduler,
             EDMDPMSolverMultistepScheduler,

@@ -179,6 +179,9 @@ class Scheduler(ConfigMixin):
     #: alone: equal objects then share it. None where it depends on more.
     _kept: ClassVar[tuple[str, ...] | None] = None
 
+    #: Whether noise is drawn in every step, also where it weighs nothing, as upstream.
+    draws_idly: bool = False
+
     sigmas: Array
     _timesteps: Any
     _own_timesteps: Any
@@ -522,7 +525,7 @@ class Scheduler(ConfigMixin):
             x0=_terms(read.x0_x, read.x0_out, 0.0, x0_noise),
             prev=_terms(*now, row.noise, on_landed, *older),
             eps=_terms(*eps),
-            draws=row.noise != 0.0 or x0_noise != 0.0,
+            draws=row.noise != 0.0 or x0_noise != 0.0 or self.draws_idly,
         )
 
     # --- positions ----------------------------------------------------------------------------

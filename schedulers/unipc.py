@@ -14,19 +14,10 @@ from .arrays import Array, host_values
 from .checks import CURVES, check_curves, check_levels
 from .config import configured
 from .corrected import CorrectedScheduler
-from .levels import Stage
 from .open_grid import shift_of
-from .rules.exponential import (
-    Linear,
-    adams_weights,
-    fractions,
-    linear_part,
-    log_rho_row,
-    predicting,
-)
+from .rules.exponential import Linear
 from .scheduler import Reference, StepKey
 from .shifting import ShiftMixin
-from .weights import Weights
 
 #: A flow level this close to 1 is moved below it, where lam is finite.
 FLOW_MARGIN = 1e-6
@@ -198,34 +189,11 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
         order = min(int(self.config["solver_order"]), seen)
         return min(order, n - i) if self.config["lower_order_final"] else order
 
-    def _predictor(self, i: int, past: Sequence[Stage]) -> Weights:
-        here, target = self._distinct(i, past), past[0].target
-        now = here[0]
-        if target.lam == now.lam:
-            return Weights(x=(1.0,))
-        if target.sigma == 0.0 and not self._on_data:
-            return log_rho_row([now], target)
-        lin = linear_part(now, target, self._on_data, 0.0)
-        nodes = fractions([level.lam for level in here], now.lam, target.lam - now.lam)
-        return predicting(self._on_data, lin.c, self._weigh(nodes, lin))
+    def _corrects(self, i: int) -> bool:
+        return i - 1 not in self.config["disable_corrector"]
 
-    def _corrector(self, i: int, past: Sequence[Stage]) -> Sequence[float]:
-        new, here = past[0].here, self._distinct(i - 1, past[1:])
-        base = here[0]
-        if i - 1 in self.config["disable_corrector"] or new.lam == base.lam:
-            return ()
-        lin = linear_part(base, new, self._on_data, 0.0)
-        nodes = fractions([level.lam for level in here], base.lam, new.lam - base.lam)
-        first, *others = self._weigh([nodes[0], 1.0, *nodes[1:]], lin)
-        return others[0], first, *others[1:]
-
-    def _weigh(self, nodes: Sequence[float], lin: Linear) -> list[float]:
-        """Weights of the predictions at ``nodes``, the first of which is 0."""
-        if len(nodes) == 2 and self.compat == "diffusers":
-            whole = lin.kappa * lin.z if self.config["solver_type"] == "bh1" else lin.total
-            slope = 0.5 * whole / nodes[1]
-            return [lin.total - slope, slope]
-        return adams_weights(nodes, lin)
+    def _half_of(self, lin: Linear) -> float | None:
+        return lin.kappa * lin.z if self.config["solver_type"] == "bh1" else lin.total
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True

@@ -66,7 +66,7 @@ def choices(name: str, call: str = "init") -> dict[str, list[object]]:
         values = list(p.choices) if p.kind == "choice" else [True, False]
         if p.kind in ("choice", "bool"):
             found[p.name] = [value for value in values if value != p.default]
-        elif p.name == "solver_order":
+        elif p.name.endswith("_order"):
             found[p.name] = [1, 3]
     return found
 

@@ -146,6 +146,27 @@ SOLVERS = [
     ("FlowMatchHeunDiscreteScheduler", {"compat": "paper"}, {}, 2),
     *(
         (
+            "SASolverScheduler",
+            exponential(
+                predictor_order=predictor,
+                corrector_order=corrector,
+                algorithm_type=form,
+                tau_func=lambda t: 0.0,
+                lower_order_final=False,
+            ),
+            {},
+            order,
+        )
+        for predictor, corrector, form, order in (
+            (1, 1, "data_prediction", 1),
+            (2, 1, "noise_prediction", 1),
+            (1, 2, "data_prediction", 2),
+            (2, 3, "data_prediction", 3),
+            (2, 3, "noise_prediction", 3),
+        )
+    ),
+    *(
+        (
             "UniPCMultistepScheduler",
             exponential(
                 solver_order=order,

@@ -576,6 +576,24 @@ def test_the_inverse_of_an_sde_is_that_of_the_ode(form: str) -> None:
         assert (a.x, a.x0) == (b.x, b.x0)
 
 
+@pytest.mark.quirk("sa-idle-noise", "diffusers", "paper")
+def test_sa_solver_draws_where_nothing_is_added() -> None:
+    for compat, drawn in (("diffusers", True), ("paper", False)):
+        generator, untouched = np.random.default_rng(1), np.random.default_rng(1)
+        scheduler = make("SASolverScheduler", compat=compat)
+        next(walk(scheduler, lambda *_: noise(2), noise(1), generator=generator))
+        assert scheduler.row(0).noise == 0.0
+        assert (generator.random() != untouched.random()) == drawn
+
+
+def test_a_bad_tau_is_named() -> None:
+    for tau in (-1.0, math.nan, "much", None):
+        scheduler = SCHEDULERS["SASolverScheduler"](tau_func=lambda t, tau=tau: tau)
+        scheduler.set_timesteps(5)
+        with pytest.raises((ValueError, TypeError), match="tau_func"):
+            scheduler.row(0)
+
+
 UNIPC = "UniPCMultistepScheduler"
 
 

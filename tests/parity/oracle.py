@@ -33,6 +33,7 @@ DIFFUSERS = {
     "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
     "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
     "DEISMultistepScheduler": "scheduling_deis_multistep",
+    "SASolverScheduler": "scheduling_sasolver",
     "UniPCMultistepScheduler": "scheduling_unipc_multistep",
     "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
     "EDMEulerScheduler": "scheduling_edm_euler",

@@ -73,6 +73,12 @@ def draw(name: str, chance: random.Random) -> Case:
             del config["prediction_type"]  # refused at the first step
     if name == "CosineDPMSolverMultistepScheduler":
         config.pop("final_sigmas_type", None)  # torchsde recurses without end
+    if name == "SASolverScheduler":
+        # a curve's first time is T - 1 to an ulp of torch's square root, and then cut to T - 2
+        config.pop("num_train_timesteps", None)
+        config.pop("variance_type", None)  # upstream draws noise for the variance too, and crashes
+        if config.get("algorithm_type") == "noise_prediction":
+            config.pop("thresholding", None)  # upstream looks a level up by None, and crashes
     step: dict[str, object] = {}
     if name == "DDIMScheduler":
         step = {
@@ -100,8 +106,9 @@ def test_random_company(name: str) -> None:
         except (ValueError, NotImplementedError):
             continue
         try:
-            # DEIS with order 3 cancels up to six digits in float32: see test_deis
-            levels = torch.float64 if name == "DEISMultistepScheduler" else torch.float32
+            # these cancel up to six digits in float32: see test_deis, test_sa_solver
+            cancels = name in ("DEISMultistepScheduler", "SASolverScheduler")
+            levels = torch.float64 if cancels else torch.float32
             assert_same_run(case, TOLERANCE, levels)
             agreed += 1
         except ValueError as refusal:

@@ -542,6 +542,50 @@ def test_unipc_predictions(prediction: str, on_data: bool) -> None:
         assert_same_run(Case("UniPCMultistepScheduler", config, 8, start=start, begin=True))
 
 
+@pytest.mark.parametrize("sigmas", [s for s in SIGMAS if "use_lu_lambdas" not in s], ids=ids)
+@pytest.mark.parametrize("corrector", [1, 2, 3, 4])
+@pytest.mark.parametrize("predictor", [1, 2, 3, 4])
+def test_sa_solver(predictor: int, corrector: int, sigmas: dict[str, object]) -> None:
+    """Each pair of orders, with noise in the middle of the run, drawn in upstream's order."""
+    highest = max(predictor, corrector)
+    if "use_beta_sigmas" in sigmas and highest > 2:
+        return  # over the last step, of lam = 8, their closed forms cancel all digits
+    # theirs integrates powers of lam, which cancel in float32
+    levels = torch.float32 if highest < 3 else torch.float64
+    for form, lower in (
+        ("data_prediction", True),
+        ("noise_prediction", True),
+        ("data_prediction", False),
+    ):
+        config = {
+            "predictor_order": predictor,
+            "corrector_order": corrector,
+            "algorithm_type": form,
+            "lower_order_final": lower,
+            **sigmas,
+        }
+        assert_same_run(Case("SASolverScheduler", config, 8), DEIS_THIRD, levels=levels)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(
+            Case("SASolverScheduler", {"prediction_type": kind, "thresholding": True}, 8)
+            for kind in (*PREDICTIONS, "flow_prediction")
+        ),
+        Case("SASolverScheduler", {"prediction_type": "v_prediction", "use_flow_sigmas": True}),
+        Case("SASolverScheduler", {"timestep_spacing": "leading", "steps_offset": 1}, 9, start=3),
+        Case("SASolverScheduler", {"tau_func": lambda t: 0.7 * t / 1000}, 8),
+        Case("SASolverScheduler", {"tau_func": lambda t: 0}, 8, seeds=(3, 4)),
+        Case("SASolverScheduler", {"lambda_min_clipped": -3.0}, 8),
+    ],
+    ids=ids,
+)
+def test_sa_solver_options(case: Case) -> None:
+    assert_same_run(case)
+
+
 FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 
 
@@ -596,6 +640,7 @@ def test_unipc_goes_on_from_its_own_sample() -> None:
         Case("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
         Case("DEISMultistepScheduler"),
         Case("UniPCMultistepScheduler"),
+        Case("SASolverScheduler"),
     ],
     ids=ids,
 )
