@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sampling import RunSpec, schedule
-from schedulers import NAMES, SCHEDULERS
+from schedulers import NAMES, SCHEDULERS, from_name
 from visualize.about import about, active_quirks, own_quirks, spellings
 from visualize.explain import sentence
 from visualize.explore import Explorer
@@ -41,6 +41,15 @@ def test_equations_keep_their_lines() -> None:
 )
 def test_names_in_the_spelling_of_programs(label: str, spelt: set[str]) -> None:
     assert spelt <= set(spellings(label))
+
+
+@pytest.mark.parametrize("label", NAMES)
+def test_every_spelling_is_understood_by_the_library(label: str) -> None:
+    name, settings = NAMES[label]
+    for spelling in spellings(label):
+        made = from_name(spelling)
+        assert type(made).__name__ == name, spelling
+        assert all(made.config[key] == value for key, value in settings.items()), spelling
 
 
 def test_no_two_names_share_a_spelling() -> None:
