@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -58,7 +59,8 @@ class Row:
     config: Mapping[str, object] = field(default_factory=dict)
     step: Mapping[str, object] = field(default_factory=dict)
     sampler: str = ""  # of k-diffusion
-    generator: bool = False  # ours draws from a generator, where theirs asks a tree of seeds
+    # ours draws from a generator (made for a device), where theirs asks a tree of seeds
+    generator: Callable[[Any], Any] | None = None
 
 
 ROWS = (
@@ -75,7 +77,13 @@ ROWS = (
     Row("DPM2 a", "KDPM2AncestralDiscreteScheduler", 3, sampler="sample_dpm_2_ancestral"),
     Row("DPM++ 2S a", "DPMPP2SAncestralScheduler", 3.5, sampler="sample_dpmpp_2s_ancestral"),
     Row("DPM fast", "DPMFastScheduler", 4),
-    Row("DPM++ SDE", "DPMSolverSDEScheduler", 5, sampler="sample_dpmpp_sde", generator=True),
+    Row(
+        "DPM++ SDE",
+        "DPMSolverSDEScheduler",
+        5,
+        sampler="sample_dpmpp_sde",
+        generator=torch.Generator,
+    ),
     Row("DPM++ 2M", "DPMSolverMultistepScheduler", 4, sampler="sample_dpmpp_2m"),
     Row(
         "DPM++ 2M SDE",
@@ -95,6 +103,12 @@ ROWS = (
     Row("Score SDE VE", "ScoreSdeVeScheduler", 3),
     Row("Score SDE VP", "ScoreSdeVpScheduler", 5),
     Row("Consistency", "CMStochasticIterativeScheduler", 5),
+    Row(
+        "Cosine DPM++ 2M",
+        "CosineDPMSolverMultistepScheduler",
+        6,
+        generator=lambda _: np.random.default_rng(0),
+    ),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )
@@ -137,8 +151,8 @@ def fresh(row: Row, theirs: bool, device: str) -> SchedulerLike:
 
 def step_arguments(scheduler: SchedulerLike, row: Row, x: torch.Tensor) -> dict[str, object]:
     """Arguments of `step`; a generator on the sample's device where the row wants one."""
-    wanted = row.generator and isinstance(scheduler, SCHEDULERS[row.scheduler])
-    return dict(row.step) | ({"generator": torch.Generator(x.device)} if wanted else {})
+    wanted = row.generator is not None and isinstance(scheduler, SCHEDULERS[row.scheduler])
+    return dict(row.step) | ({"generator": row.generator(x.device)} if wanted else {})
 
 
 def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:

@@ -426,7 +426,16 @@ export class Timeline {
     for (let i = 0; i < n; i += 1) {
       const x = axes.px(i);
       const y = axes.py(i);
-      if (x === null || y === null || x < -10 || x > this.width + 10) continue;
+      if (x === null || x < -10 || x > this.width + 10) continue;
+      if (y === null && axes.y === "rho") {
+        // Pure noise, where a flow starts: infinitely far up.
+        context.fillStyle = ramp(columns.rho[i], this.colours.dark);
+        context.font = `${13 * this.colours.unit}px ${this.colours.sans}`;
+        context.textAlign = "center";
+        context.textBaseline = "top";
+        context.fillText("∞", x, this.plot.top);
+      }
+      if (y === null) continue;
       context.beginPath();
       context.arc(x, y, radius, 0, 7);
       context.fillStyle = ramp(columns.rho[i], this.colours.dark);

@@ -36,7 +36,7 @@ def another_value(entry: Parameter) -> object:
     low = entry.low if entry.low is not None else 0.0
     high = entry.high if entry.high is not None else low + 10.0
     if entry.kind == "int":
-        value = int(low) + 1 if int(low) + 1 != entry.default else int(low) + 2
+        value = int(low) + 1 if int(low) + 1 != entry.default else int(low)
         return min(value, int(high))
     value = low + 0.37 * (min(high, low + 10.0) - low)
     return value
