@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import inspect
 import itertools
 import math
 import statistics
@@ -176,12 +177,12 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
         return run
 
     times = list(scheduler.timesteps)
-    if row.scheduler == "ScoreSdeVeScheduler":
+    if hasattr(scheduler, "step_pred"):
 
         def run() -> object:
             sample = x
             for t in times:
-                sample = scheduler.step_pred(output, t, sample).prev_sample
+                sample = scheduler.step_pred(**predictor(scheduler, output, t, sample))[0]
             return sample
 
         return run
@@ -198,6 +199,14 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
         return sample
 
     return run
+
+
+def predictor(scheduler: SchedulerLike, *arrays: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Model output, time and sample as arguments of ``step_pred``, under whichever names it has."""
+    names = ("model_output", "timestep", "sample")
+    if "score" in inspect.signature(scheduler.step_pred).parameters:
+        names = ("score", "t", "x")
+    return dict(zip(names, arrays, strict=True))
 
 
 def rewinder(scheduler: SchedulerLike) -> Callable[[], None]:
@@ -235,10 +244,10 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
         with Count(x.numel(), device) as seen:
             scheduler.step(output, 2.0, 1.0, x)
         return seen.ops, seen.full, seen.syncs
-    if row.scheduler == "ScoreSdeVeScheduler":
-        t = scheduler.timesteps[5]
+    if hasattr(scheduler, "step_pred"):
+        arguments = predictor(scheduler, output, scheduler.timesteps[5], x)
         with Count(x.numel(), device) as seen:
-            scheduler.step_pred(output, t, x)
+            scheduler.step_pred(**arguments)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
     step = step_arguments(scheduler, row, x)
