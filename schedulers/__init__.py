@@ -35,6 +35,7 @@ _HOMES = {
     "levels": ["Level", "Stage"],
     "lms": ["LMSDiscreteScheduler"],
     "output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
+    "parallel": ["DDIMParallelScheduler", "DDPMParallelScheduler"],
     "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "sasolver": ["SASolverScheduler"],
@@ -83,6 +84,8 @@ if TYPE_CHECKING:
     from .output import SchedulerOutput as SchedulerOutput
     from .output import SdeOutput as SdeOutput
     from .output import StepOutput as StepOutput
+    from .parallel import DDIMParallelScheduler as DDIMParallelScheduler
+    from .parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .pndm import PNDMScheduler as PNDMScheduler
     from .registry import NAMES as NAMES
     from .registry import SCHEDULERS as SCHEDULERS

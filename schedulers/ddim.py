@@ -114,8 +114,14 @@ class DDIMScheduler(VpScheduler):
         t = -1 - i
         return Stage(float(t), self._here(t), self._target(t, np.array(self._times), -1))
 
-    def _get_variance(self, timestep: int, prev_timestep: int) -> float:
-        """Posterior variance between two training steps; below 0 is the final level."""
+    def _get_variance(self, timestep: int, prev_timestep: int | None = None) -> float:
+        """Posterior variance between two training steps; below 0 is the final level.
+
+        Without the second, the step is as long as those of upstream's grid, T // N.
+        """
+        if prev_timestep is None:
+            self._require_timesteps("_get_variance")
+            prev_timestep = int(timestep) - self._train_steps // self._sampled
         final = self._abar(prev_timestep) if prev_timestep >= 0 else self._final_abar
         return posterior_variance(self._here(int(timestep)), vp_level(0.0, final))
 

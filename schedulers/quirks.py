@@ -159,7 +159,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "ddim-stride",
         "Steps that miss the next grid point",
-        ("DDIMScheduler",),
+        ("DDIMScheduler", "DDIMParallelScheduler"),
         "timestep_spacing linspace, or trailing where N does not divide T",
         "A step leads to t - T // N, whatever the next time of the grid is.",
         "A step leads to the next time of the grid.",
@@ -219,6 +219,17 @@ QUIRKS: tuple[Quirk, ...] = (
         lambda s: not s.get("skip_prk_steps") and int(s.get("steps", 50)) < 4,
         "mathematics",
         "Crashes are not reproduced.",
+    ),
+    # --- parallel ---
+    Quirk(
+        "parallel-end",
+        "Batched steps that land elsewhere",
+        ("DDIMParallelScheduler", "DDPMParallelScheduler"),
+        "batch_step_no_noise with set_alpha_to_one=False, or on uneven grids",
+        "Steps lead to t - T // N, and the last one to the clean end.",
+        "Batched steps lead where step leads.",
+        "sigma 0 instead of 0.01 at the end; off by up to 0.03 on linspace grids",
+        None,
     ),
     # --- Euler ---
     Quirk(
@@ -706,6 +717,8 @@ QUIRKS: tuple[Quirk, ...] = (
             "DDIMScheduler",
             "DDIMInverseScheduler",
             "PNDMScheduler",
+            "DDIMParallelScheduler",
+            "DDPMParallelScheduler",
             "EulerDiscreteScheduler",
             "EulerAncestralDiscreteScheduler",
             "HeunDiscreteScheduler",

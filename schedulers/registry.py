@@ -27,6 +27,7 @@ from .heun import HeunDiscreteScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
+from .parallel import DDIMParallelScheduler, DDPMParallelScheduler
 from .pndm import PNDMScheduler
 from .sasolver import SASolverScheduler
 from .scheduler import Scheduler
@@ -41,6 +42,8 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DDIMScheduler,
             DDIMInverseScheduler,
             PNDMScheduler,
+            DDIMParallelScheduler,
+            DDPMParallelScheduler,
             EulerDiscreteScheduler,
             EulerAncestralDiscreteScheduler,
             HeunDiscreteScheduler,

@@ -21,6 +21,8 @@ DIFFUSERS = {
     "DDPMScheduler": "scheduling_ddpm",
     "DDIMScheduler": "scheduling_ddim",
     "DDIMInverseScheduler": "scheduling_ddim_inverse",
+    "DDIMParallelScheduler": "scheduling_ddim_parallel",
+    "DDPMParallelScheduler": "scheduling_ddpm_parallel",
     "PNDMScheduler": "scheduling_pndm",
     "EulerDiscreteScheduler": "scheduling_euler_discrete",
     "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
