@@ -110,6 +110,8 @@ ROWS = (
         6,
         generator=lambda _: np.random.default_rng(0),
     ),
+    Row("LCM", "LCMScheduler", 5),
+    Row("TCD", "TCDScheduler", 8),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
 )

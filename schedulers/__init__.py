@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "config": ["ConfigMixin", "FrozenDict"],
     "cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
-    "consistency": ["CMStochasticIterativeScheduler"],
+    "consistency": ["CMStochasticIterativeScheduler", "LCMScheduler", "TCDScheduler"],
     "ddim": ["DDIMScheduler"],
     "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from .config import ConfigMixin as ConfigMixin
     from .config import FrozenDict as FrozenDict
     from .consistency import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
+    from .consistency import LCMScheduler as LCMScheduler
+    from .consistency import TCDScheduler as TCDScheduler
     from .cosine_dpmsolver import (
         CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
     )

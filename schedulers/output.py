@@ -107,5 +107,35 @@ class SdeOutput(Output):
         return iter((self.prev_sample, self.prev_sample_mean))
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class DenoisedOutput(Output):
+    """Result of a latent consistency step.
+
+    Attributes:
+        prev_sample: The sample at the next noise level, shape of the sample.
+        pred_original_sample: The value of the consistency function, same shape.
+        denoised: The same, by upstream's name.
+    """
+
+    prev_sample: Array
+    pred_original_sample: Array
+    denoised: Array
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class NoisedOutput(Output):
+    """Result of a trajectory consistency step.
+
+    Attributes:
+        prev_sample: The sample at the next noise level, shape of the sample.
+        pred_original_sample: The clean sample predicted by this call, same shape.
+        pred_noised_sample: The sample at the level s of the call, before noise, same shape.
+    """
+
+    prev_sample: Array
+    pred_original_sample: Array
+    pred_noised_sample: Array
+
+
 #: The name that diffusers has for it.
 SchedulerOutput = StepOutput

@@ -646,6 +646,36 @@ BetaMax = Annotated[
     Slider(1, 50, 0.1),
     About("Rate at which noise comes in at t = 1.", "noise schedule"),
 ]
+OriginalInferenceSteps = Annotated[
+    int,
+    Range(1, 100_000),
+    Slider(10, 200, 1),
+    About(
+        "Steps of the solver that the model was distilled from; a run visits some of its times.",
+        "spacing",
+        unit="steps",
+    ),
+]
+TimestepScaling = Annotated[
+    float,
+    Range(1e-6, 1e6),
+    Slider(0.1, 20, 0.1),
+    About(
+        "How fast the consistency function turns from the sample to the prediction with time.",
+        "prediction",
+        True,
+    ),
+]
+EtaTcd = Annotated[
+    float,
+    Range(0.0, 1.0),
+    Slider(0, 1, 0.01),
+    About(
+        "gamma: the share of the way that goes too far down and back up with fresh noise; 0 is "
+        "deterministic, 1 goes all the way to the data.",
+        "stochasticity",
+    ),
+]
 ClipDenoised = Annotated[
     bool, About("Clips the predicted clean sample to -1..1 at every step.", "prediction")
 ]

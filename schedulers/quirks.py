@@ -624,6 +624,17 @@ QUIRKS: tuple[Quirk, ...] = (
         "The reverse transition between two levels is known exactly (ancestral sampling).",
         "at 10 steps the first step carries a point mass to 0.70 of its place",
     ),
+    # --- consistency ---
+    Quirk(
+        "lcm-cut-custom-times",
+        "A shortened list of times ends noisy",
+        ("LCMScheduler",),
+        "custom timesteps together with strength below 1",
+        "The last step is looked for at the length of the whole list, and is not found.",
+        "The last step ends at the prediction.",
+        "the result keeps the noise of its last level, 0.13 at t = 19",
+        None,
+    ),
     # --- flow matching ---
     Quirk(
         "flow-shift-twice",

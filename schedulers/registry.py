@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from .consistency import CMStochasticIterativeScheduler
+from .consistency import CMStochasticIterativeScheduler, LCMScheduler, TCDScheduler
 from .cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from .ddim import DDIMScheduler
 from .ddim_inverse import DDIMInverseScheduler
@@ -66,6 +66,8 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             ScoreSdeVpScheduler,
             CosineDPMSolverMultistepScheduler,
             CMStochasticIterativeScheduler,
+            LCMScheduler,
+            TCDScheduler,
             FlowMatchEulerDiscreteScheduler,
             FlowMatchHeunDiscreteScheduler,
         )

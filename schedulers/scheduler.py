@@ -155,6 +155,8 @@ class Scheduler(ConfigMixin):
     #: Whether some weights follow from norms of the arrays, so that rows hold what they are on
     #: average (Langevin steps).
     weighs_by_norms: ClassVar[bool] = False
+    #: Whether it was made for models that lead to the data in one call.
+    consistency: ClassVar[bool] = False
     #: Model calls per step, which pipelines multiply indices with.
     order: int = 1
 
@@ -482,6 +484,11 @@ class Scheduler(ConfigMixin):
             )
         return backend.clamp(x0, config["clip_sample_range"])
 
+    def _bounded(self, x0: Array, sample: Array, stage: Stage) -> Array:
+        """The data prediction, out of what the plan makes before clipping or thresholding."""
+        del sample, stage
+        return self._alter_x0(x0)
+
     def _rederives_eps(self, key: StepKey) -> bool:
         """Whether a clipped data prediction changes the noise prediction too."""
         del key
@@ -677,7 +684,7 @@ class Scheduler(ConfigMixin):
             arrays[NOISE] = noise if spread is None else noise * spread
         x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
         if self._alters:
-            x0 = self._alter_x0(x0)
+            x0 = self._bounded(x0, sample, stage)
         arrays[DATA] = x0
         for older in memory:
             arrays += (older.x, older.x0, older.eps)
@@ -778,14 +785,14 @@ class Scheduler(ConfigMixin):
         model_output = self._prediction_in(model_output, sample)
         wide = self._check_pair(model_output, sample, backend)
         before = self._step_index
-        _, plan, _ = self._current_stage(timestep, self._default_key())
+        _, plan, stage = self._current_stage(timestep, self._default_key())
         self._step_index = before
         arrays = (sample, model_output)
         x0 = backend.combine(
             [(w, arrays[source]) for w, source in plan.x0], sample, backend.compute_dtype(wide)
         )
         if self._alters:
-            x0 = self._alter_x0(x0)
+            x0 = self._bounded(x0, sample, stage)
         return backend.cast(x0, wide)
 
     # --- the forward process ------------------------------------------------------------------

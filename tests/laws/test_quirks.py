@@ -776,3 +776,14 @@ def test_euler_maruyama_leaves_the_path() -> None:
 
     assert abs(signal("diffusers") - 1) > 0.2
     assert signal("paper") == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.quirk("lcm-cut-custom-times", "diffusers", "paper")
+def test_lcm_with_a_shortened_list_of_times() -> None:
+    def last(compat: str) -> float:
+        scheduler = SCHEDULERS["LCMScheduler"](compat=compat)
+        scheduler.set_timesteps(timesteps=[999, 759, 499, 19], strength=0.5)
+        return scheduler.stages[-1].target.sigma
+
+    assert last("diffusers") > 0.1
+    assert last("paper") == 0.0

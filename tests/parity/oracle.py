@@ -42,6 +42,8 @@ DIFFUSERS = {
     "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
     "ScoreSdeVeScheduler": "scheduling_sde_ve",
     "CMStochasticIterativeScheduler": "scheduling_consistency_models",
+    "LCMScheduler": "scheduling_lcm",
+    "TCDScheduler": "scheduling_tcd",
     "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
     "CosineDPMSolverMultistepScheduler": "scheduling_cosine_dpmsolver_multistep",
     "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.parity.harness import Case, assert_same_grid, assert_same_run
+from schedulers import SCHEDULERS
+from tests.parity.harness import Case, assert_same_grid, assert_same_run, error
 
 CM = "CMStochasticIterativeScheduler"
 
@@ -57,3 +58,83 @@ def test_cm_at_sigma_min_f_is_the_identity() -> None:
     out = scheduler.step(9 * x, scheduler.timesteps[39], x)
     assert torch.equal(out.prev_sample, x) and torch.equal(out.pred_original_sample, x)
     assert scheduler.output_weights(39) == (0.0, 0.0)
+
+
+DISTILLED = ("LCMScheduler", "TCDScheduler")
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"prediction_type": "v_prediction", "timestep_scaling": 0.1, "beta_schedule": "linear"},
+        {"prediction_type": "sample", "timestep_scaling": 0.01},
+        {"clip_sample": True, "clip_sample_range": 0.4, "timestep_scaling": 0.02},
+        {"thresholding": True, "timestep_scaling": 0.02, "sample_max_value": 1.5},
+        {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+    ],
+    ids=str,
+)
+def test_distilled_run(name: str, config: dict[str, object]) -> None:
+    for steps in (1, 2, 4, 17, 50):
+        assert_same_run(Case(name, config, steps, seeds=(1, 2)))
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"num_inference_steps": 4, "original_inference_steps": 100},
+        {"num_inference_steps": 4, "strength": 0.5},
+        {"timesteps": [999, 759, 500, 19, 0]},
+        {"timesteps": [999, 759, 499, 19], "strength": 0.5},
+    ],
+    ids=str,
+)
+def test_distilled_grids_of_other_kinds(name: str, grid: dict[str, object]) -> None:
+    assert_same_run(Case(name, grid=grid))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_tcd_eta(eta: float) -> None:
+    for steps in (1, 3, 8):
+        assert_same_run(Case("TCDScheduler", {}, steps, step={"eta": eta}))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("LCMScheduler", "denoised"), ("TCDScheduler", "pred_noised_sample")]
+)
+def test_second_field_is_theirs(name: str, key: str) -> None:
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for steps in (1, 4):
+        ours, theirs = Case(name, {}, steps).ours(), Case(name, {}, steps).theirs()
+        for t in theirs.timesteps:
+            a, b = (
+                s.step(x.tanh(), t, x, generator=torch.Generator().manual_seed(1))
+                for s in (ours, theirs)
+            )
+            assert error(a[key], b[key]) <= 1e-5
+            assert ours.previous_timestep(t) == theirs.previous_timestep(t)
+        pair = [s.step for s in (Case(name).ours(), Case(name).theirs())]
+        t = Case(name).ours().timesteps[0]
+        for p, q in zip(
+            *(
+                f(x, t, x, return_dict=False, generator=torch.Generator().manual_seed(1))
+                for f in pair
+            ),
+            strict=True,
+        ):
+            assert error(p, q) <= 1e-5
+
+
+@pytest.mark.parametrize("name", DISTILLED)
+def test_strength_and_steps_that_do_not_fit(name: str) -> None:
+    for given, what in (
+        ({"num_inference_steps": 51}, "num_inference_steps"),
+        ({"num_inference_steps": 30, "strength": 0.5}, "num_inference_steps"),
+        ({"num_inference_steps": 3, "strength": 1.5}, "strength"),
+        ({"timesteps": [5], "strength": 0.5}, "strength"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            SCHEDULERS[name]().set_timesteps(**given)

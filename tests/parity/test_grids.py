@@ -41,6 +41,8 @@ def pair(name: str, **config: object) -> tuple[SchedulerLike, SchedulerLike]:
     for key in ("timestep_spacing", "steps_offset"):
         if not accepts(diffusers_class(name), key):  # the singlestep class has one spacing
             config.pop(key, None)
+    if accepts(diffusers_class(name), "original_inference_steps"):
+        config["original_inference_steps"] = 200
     return SCHEDULERS[name](**config), diffusers_scheduler(name, **config)
 
 
@@ -211,7 +213,9 @@ def test_training_table(name: str) -> None:
             assert found.dtype == expected.dtype
             # torch's exp and square root in float32 are not always the nearest number: a few ulps
             if table.get("beta_schedule") == "sigmoid" or "rescale_betas_zero_snr" in table:
-                torch.testing.assert_close(found, expected, rtol=1e-6, atol=3e-7)
+                # and the smaller the betas, the more of such an ulp is left of their differences
+                atol = 3e-7 if theirs.config.beta_end > 0.012 else 4e-6
+                torch.testing.assert_close(found, expected, rtol=1e-6, atol=atol)
             else:
                 assert found.tolist() == expected.tolist(), f"{attribute} of {table}"
 

@@ -75,6 +75,8 @@ VARIANTS = [
     made("KarrasVeScheduler", s_churn=0.0),
     made("ScoreSdeVeScheduler", correct_steps=0),
     made("ScoreSdeVpScheduler"),
+    made("LCMScheduler"),
+    made("TCDScheduler", eta=0.6),
     made("CMStochasticIterativeScheduler", clip_denoised=False),
     *(
         made("DPMSolverMultistepScheduler", algorithm_type=kind, solver_order=order,
