@@ -106,11 +106,15 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
 
     _kept: ClassVar[tuple[str, ...]] = (*MidpointScheduler._kept, "_asked")
 
-    def _spaced_grid(
-        self, num_inference_steps: int | None, timesteps: Any, check: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _make_grid(
+        self,
+        num_inference_steps: int | None,
+        device: Any,
+        timesteps: Any = None,
+        sigmas: Any = None,
+    ) -> None:
         self._asked = num_inference_steps
-        return super()._spaced_grid(num_inference_steps, timesteps, check)
+        super()._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _forget(self) -> None:
         super()._forget()
@@ -155,6 +159,8 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
         A path is rough: a level that is off by an ulp of float32 moves it by a thousandth. So
         upstream's roundings are repeated one by one, here and in ``_tree_times``.
         """
+        if self._asked is None:  # upstream has no custom grids whose roundings to repeat
+            return [level for level in (*self._rhos[::2], self._rhos[-1]) if level > 0.0]
         twin = copy.copy(self)
         ratios = (np.float32(1.0) - self._table) / self._table
         twin._rho_table = backend.root32(ratios)

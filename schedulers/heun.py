@@ -74,23 +74,25 @@ class HeunDiscreteScheduler(TwoCallScheduler):
         device: Any = None,
         num_train_timesteps: int | None = None,
         timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times.
+        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             num_train_timesteps: Spread the steps over this many training steps instead of all.
             timesteps: Custom times, strictly descending.
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                taken as they are, whatever curve the config names.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one of steps and times given, out of range, not descending,
-                times beside a sigma curve, or the noise schedule is undefined on the grid.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, or the noise schedule is undefined on the grid.
         """
         self._spread_over(num_train_timesteps)
-        ways = ("num_inference_steps", "timesteps")
-        self._make_grid(num_inference_steps, device, timesteps, None, ways)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _lay_out(
         self,

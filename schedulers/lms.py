@@ -71,14 +71,28 @@ class LMSDiscreteScheduler(SigmaScheduler):
         self._make_table(tensor_format)
         self._show_whole_run()
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Lay out a run of N steps, 1..num_train_timesteps.
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run of N steps, 1..num_train_timesteps, or one over custom times or levels.
+
+        Args:
+            num_inference_steps: Number of steps N.
+            device: Where ``timesteps`` go (torch only).
+            timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                taken as they are, whatever curve the config names.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, or the noise schedule is undefined on the grid.
         """
-        self._make_grid(num_inference_steps, device)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
         """Weight of one past slope.

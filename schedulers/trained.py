@@ -345,11 +345,10 @@ class SigmaScheduler(Scaled, LevelScheduler):
         device: Any,
         timesteps: Any = None,
         sigmas: Any = None,
-        ways: tuple[str, ...] = ("num_inference_steps",),
     ) -> None:
         """Times and sigmas of a run, from a number of steps, custom times or custom sigmas."""
         given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps}
-        check_one_way({k: v for k, v in (given | {"sigmas": sigmas}).items() if k in ways})
+        check_one_way(given | {"sigmas": sigmas})
         check_curves(self.config, timesteps)
         if sigmas is not None:
             levels = check_sigmas(sigmas)
@@ -463,23 +462,29 @@ class MidpointScheduler(TwoCallScheduler):
 
     def set_timesteps(
         self,
-        num_inference_steps: int,
+        num_inference_steps: int | None = None,
         device: Any = None,
         num_train_timesteps: int | None = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Lay out a run of N steps, 2 N - 1 model calls.
+        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             num_train_timesteps: Spread the steps over this many training steps instead of all.
+            timesteps: Custom times of the steps, strictly descending; midpoints are added.
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                taken as they are, midpoints are added.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, or the noise schedule is undefined on the grid.
         """
         self._spread_over(num_train_timesteps)
-        self._make_grid(num_inference_steps, device)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _aims(self, levels: np.ndarray) -> np.ndarray:
         """Sigma that the deterministic part of each step leads to; float32 in and out."""
@@ -499,7 +504,7 @@ class MidpointScheduler(TwoCallScheduler):
         inner = spacing.times_of(between, self._log_rho_table).astype(times.dtype)
         doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
         doubled[::2], doubled[1::2] = times, inner
-        visited[:-1:2], visited[1:-1:2] = here, middles
+        visited[:-1:2], visited[1:-1:2], visited[-1] = here, middles, levels[-1]
         self._install(doubled, visited, n, device)
         self._publish("sigmas", self._doubled(levels))
 
