@@ -30,6 +30,7 @@ _HOMES = {
     "flow_match": ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
     "hub": ["HubError", "PushToHubMixin"],
+    "ipndm": ["IPNDMScheduler"],
     "karras_ve": ["KarrasVeScheduler"],
     "kdpm2": ["KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler"],
     "levels": ["Level", "Stage"],
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .hub import HubError as HubError
     from .hub import PushToHubMixin as PushToHubMixin
+    from .ipndm import IPNDMScheduler as IPNDMScheduler
     from .karras_ve import KarrasVeScheduler as KarrasVeScheduler
     from .kdpm2 import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
     from .kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler

@@ -220,6 +220,16 @@ QUIRKS: tuple[Quirk, ...] = (
         "mathematics",
         "Crashes are not reproduced.",
     ),
+    # --- IPNDM ---
+    Quirk(
+        "ipndm-first-step",
+        "The first data prediction is lost",
+        ("IPNDMScheduler",),
+        "the first step of every run",
+        "At alpha = 0 it divides by 1e-8, and what is left of the data prediction is 0.",
+        "The data prediction is -v, and the step uses it.",
+        "a point mass is missed by 0.2 of it after the first of 10 steps",
+    ),
     # --- parallel ---
     Quirk(
         "parallel-end",

@@ -24,6 +24,7 @@ from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from .flow_match import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from .heun import HeunDiscreteScheduler
+from .ipndm import IPNDMScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from .lms import LMSDiscreteScheduler
@@ -42,6 +43,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DDIMScheduler,
             DDIMInverseScheduler,
             PNDMScheduler,
+            IPNDMScheduler,
             DDIMParallelScheduler,
             DDPMParallelScheduler,
             EulerDiscreteScheduler,

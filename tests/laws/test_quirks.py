@@ -73,6 +73,15 @@ def test_inversion_is_told_the_time_of_another_level() -> None:
     assert all(t == here for t, here in told("paper"))
 
 
+@pytest.mark.quirk("ipndm-first-step", "diffusers", "paper")
+def test_ipndm_loses_its_first_data_prediction() -> None:
+    def on_x0(compat: str) -> float:
+        return make("IPNDMScheduler", 10, compat=compat).row(0).x0[0]
+
+    assert on_x0("diffusers") == 0.0
+    assert on_x0("paper") == pytest.approx(0.22, abs=0.01)
+
+
 def strayed(steps: int, start: int = 0, **config: object) -> float:
     """By how much a point mass is missed at the levels where PNDM's model is asked next."""
     scheduler = make("PNDMScheduler", steps, **config)

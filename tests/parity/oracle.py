@@ -24,6 +24,7 @@ DIFFUSERS = {
     "DDIMParallelScheduler": "scheduling_ddim_parallel",
     "DDPMParallelScheduler": "scheduling_ddpm_parallel",
     "PNDMScheduler": "scheduling_pndm",
+    "IPNDMScheduler": "scheduling_ipndm",
     "EulerDiscreteScheduler": "scheduling_euler_discrete",
     "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
     "HeunDiscreteScheduler": "scheduling_heun_discrete",
