@@ -1,5 +1,6 @@
 """The files that a Space and a fresh clone depend on agree with each other."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -33,6 +34,15 @@ def test_every_requirement_is_pinned_exactly(name: str) -> None:
     pins = requirements(name)
     assert pins
     assert all(re.fullmatch(r"[\w.]+", version) for version in pins.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-oracle.txt"]
+)
+def test_what_is_pinned_is_what_runs(name: str) -> None:
+    """Else tests that need a package are skipped, and nobody notices."""
+    installed = {package: importlib.metadata.version(package) for package in requirements(name)}
+    assert {k: v.split("+")[0] for k, v in installed.items()} == requirements(name)
 
 
 def test_the_space_runs_the_gradio_that_is_pinned() -> None:
