@@ -45,7 +45,12 @@ def arrives(scheduler: SchedulerLike) -> None:
 TIMES = [900, 510, 122, 7]
 
 
-@pytest.mark.parametrize("name", taking("timesteps"))
+def on_training_steps() -> list[str]:
+    """Classes that take times and whose own times are training steps, not functions of them."""
+    return [n for n in taking("timesteps") if all(0 <= s.t <= 1000 for s in make(n, 4).stages)]
+
+
+@pytest.mark.parametrize("name", on_training_steps())
 def test_custom_times_are_visited(name: str) -> None:
     for given in (TIMES, np.array(TIMES), torch.tensor(TIMES)):
         scheduler = fresh(name, timesteps=given)
@@ -56,7 +61,7 @@ def test_custom_times_are_visited(name: str) -> None:
     arrives(scheduler)
 
 
-@pytest.mark.parametrize("name", taking("timesteps"))
+@pytest.mark.parametrize("name", on_training_steps())
 def test_its_own_times_give_its_own_run(name: str) -> None:
     """Times that the class would choose itself lead through the same levels."""
     own = make(name, 4)
@@ -64,6 +69,14 @@ def test_its_own_times_give_its_own_run(name: str) -> None:
     again = fresh(name, timesteps=times)
     for a, b in zip(own.stages, again.stages, strict=True):
         assert a.here.sigma == pytest.approx(b.here.sigma, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted({*taking("timesteps")} - {*on_training_steps()}))
+def test_custom_places_are_visited(name: str) -> None:
+    """Times that stand for places on a schedule: as many steps as places, ending where it ends."""
+    scheduler = fresh(name, timesteps=[30, 9, 2])
+    assert len(scheduler.stages) == scheduler.num_inference_steps == 3
+    arrives(scheduler)
 
 
 def levels_of(scheduler: SchedulerLike) -> list[float]:
