@@ -99,14 +99,18 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         device: Any = None,
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Lay out a run, from a number of steps or from the timesteps themselves.
+        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
             timesteps: Custom training steps, strictly descending.
+            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
+                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
+                is asked at the nearest training steps.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
@@ -115,7 +119,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
                 the grid.
         """
         self._shift_by(mu)
-        self._make_grid(num_inference_steps, device, timesteps)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def step(
         self,

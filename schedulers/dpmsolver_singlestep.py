@@ -90,14 +90,18 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
         device: Any = None,
         mu: float | None = None,
         timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Lay out a run, from a number of steps or from the timesteps themselves.
+        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
             timesteps: Custom training steps, strictly descending.
+            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
+                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
+                is asked at the nearest training steps.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
@@ -106,7 +110,7 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
                 the grid.
         """
         self._shift_by(mu)
-        self._make_grid(num_inference_steps, device, timesteps)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def get_order_list(self, num_inference_steps: int) -> list[int]:
         """The order of each call.
@@ -130,7 +134,10 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
         return [*orders[:-1], 1] if zero else orders
 
     def _order(self, i: int, seen: int) -> int:
-        return min(self.get_order_list(len(self._times))[i], seen)
+        n = len(self._times)
+        if i == n - 1 and self._rhos[-1] == 0.0:
+            return 1
+        return min(self.get_order_list(n)[i], seen)
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         group = past[: self._order(i, len(past))]

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import prediction, spacing
 from .arrays import Array
-from .checks import CURVES, check_curves, check_one_way, check_steps, check_times
+from .checks import CURVES, check_curves, check_one_way, check_sigmas, check_steps, check_times
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .rules.exponential import multistep_row
 from .scheduler import CountedScheduler, StepKey
@@ -57,6 +57,7 @@ class Multistep(CountedScheduler):
             self._setting("euler_at_final")
             or short
             or self._setting("final_sigmas_type") == "zero"
+            or self._rhos[-1] == 0.0
         )
         most = min(int(config["solver_order"]), seen)
         if i == n - 1 and final:
@@ -152,10 +153,17 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         return float(self._rho_table[0]) if self._setting("final_sigmas_type") != "zero" else 0.0
 
     def _make_grid(
-        self, num_inference_steps: int | None, device: Any, timesteps: Any = None
+        self,
+        num_inference_steps: int | None,
+        device: Any,
+        timesteps: Any = None,
+        sigmas: Any = None,
     ) -> None:
         given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps}
-        check_one_way(given)
+        check_one_way(given | {"sigmas": sigmas})
+        if sigmas is not None:
+            self._make_custom(check_sigmas(sigmas), device)
+            return
         config = self.config
         check_curves(config, timesteps)
         table = self._rho_table
@@ -174,7 +182,9 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             )
         levels = self._curve(float(table[0]), float(table[-1]), n)
         if levels is None and self._setting("use_flow_sigmas"):
-            levels = self._flow_levels(n)
+            levels = self._flow_levels(n) if timesteps is None else times / self._train_steps
+            if levels[-1] == 0.0:
+                raise ValueError("timesteps end at 0, where a flow holds no noise: end at 1.")
             times = (levels * self._train_steps).astype(np.int64)
         elif levels is None:
             if times[0] > len(table) - 1:
@@ -186,6 +196,23 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         curved = any(self._setting(name) for name in GRIDS)
         sigmas = np.append(levels, self._final_sigma(levels, curved)).astype(np.float32)
         self._install(times, sigmas, len(times), device)
+
+    def _make_custom(self, sigmas: np.ndarray, device: Any) -> None:
+        """The grid of custom levels, the final one included."""
+        curve = next((name for name in CURVES if self._setting(name)), None)
+        if curve is not None:
+            raise ValueError(f"sigmas cannot be given together with {curve}=True.")
+        flow, levels = bool(self._setting("use_flow_sigmas")), sigmas[:-1]
+        if flow and sigmas[0] >= 1.0:
+            raise ValueError(f"sigmas start at {sigmas[0]:g}; those of a flow lie below 1.")
+        form = str(self._setting("algorithm_type"))
+        if sigmas[-1] == 0.0 and form in ("dpmsolver", "sde-dpmsolver"):
+            raise ValueError(
+                f"sigmas end at 0, by which algorithm_type={form!r} divides: end above it."
+            )
+        steps = self._train_steps
+        times = levels * steps if flow else spacing.times_of(levels, self._log_rho_table).round()
+        self._install(times.astype(np.int64), sigmas, len(times), device)
 
     def _noisiest(self, n: int) -> int:
         """How many training steps a run of n may use: the others are clipped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,18 +100,28 @@ class SASolverScheduler(CorrectedScheduler):
         self._depth = max(predictor_order + 1, corrector_order)
         self._make_levels(tensor_format)
 
-    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
-        """Lay out a run.
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
+            timesteps: Custom training steps, strictly descending.
+            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
+                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
+                is asked at the nearest training steps.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
             ValueError: Out of range, or a noise schedule that is undefined on the grid.
         """
-        self._make_grid(num_inference_steps, device)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
         return float(levels[-1] if curved else self._rho_table[0])
@@ -140,6 +150,8 @@ class SASolverScheduler(CorrectedScheduler):
         return lin.kappa * lin.z if self._on_data else None
 
     def _order(self, i: int, seen: int) -> int:
+        if i == len(self._times) - 1 and self._rhos[-1] == 0.0:
+            return 1
         order = min(int(self.config["predictor_order"]), seen)
         return min(order, len(self._times) - i) if self.config["lower_order_final"] else order
 

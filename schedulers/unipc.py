@@ -113,16 +113,20 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
         device: Any = None,
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
+        timesteps: Sequence[int] | None = None,
     ) -> None:
-        """Lay out a run, from a number of steps or from a ramp of flow sigmas.
+        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             sigmas: With ``use_flow_sigmas``: descending numbers in (0, 1], one a step, which take
                 the place of the even ramp and are shifted like it; the final level is appended.
+                Without, where upstream refuses them: descending levels sigma / alpha, the final
+                one included, and the model is asked at the nearest training steps.
             mu: Sets the flow shift of this run to exp(mu); with ``use_dynamic_shifting``, which
                 needs it. Without, it is left out, as upstream.
+            timesteps: Custom training steps, strictly descending.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
@@ -131,18 +135,16 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
         """
         self._shift_by(mu)
         self._ramp = None
-        if sigmas is not None:
+        if sigmas is not None and self._flows():
             check_levels("sigmas", sigmas, 1.0)
-            if not self._flows():
-                raise ValueError("sigmas needs use_flow_sigmas=True, and no sigma curve.")
             self._ramp = np.array(host_values(sigmas), dtype=np.float64)
             if num_inference_steps not in (None, len(self._ramp)):
                 raise ValueError(
                     f"num_inference_steps={num_inference_steps!r} does not fit the "
                     f"{len(self._ramp)} sigmas: leave it out."
                 )
-            num_inference_steps = len(self._ramp)
-        self._make_grid(num_inference_steps, device)
+            num_inference_steps, sigmas = len(self._ramp), None
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _shift_by(self, mu: float | None) -> None:
         self._flow_shift = float(self.config["flow_shift"])

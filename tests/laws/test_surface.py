@@ -13,6 +13,7 @@ import torch
 
 from schedulers import NAMES as KNOWN_NAMES
 from schedulers import SCHEDULERS, from_name
+from schedulers.open_grid import OpenGridScheduler
 from tests.laws.driver import NAMES, make, noise, settings_of, singles, split, walk
 
 GROUPS = {"scheduler", "noise schedule", "spacing", "stochasticity", "prediction"}
@@ -315,6 +316,38 @@ def test_stages_tell_the_grid(name: str) -> None:
             row = scheduler.row(i)
             for value in (*row.x, *row.x0, *row.eps, row.noise):
                 assert type(value) is float  # np.float64 would promote float32 arrays
+
+
+OPEN = [
+    name
+    for name in NAMES
+    if issubclass(SCHEDULERS[name], OpenGridScheduler)
+    and "sigmas" in inspect.signature(SCHEDULERS[name].set_timesteps).parameters
+]
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_custom_levels_are_visited(name: str) -> None:
+    """Given as they are, to zero or above; the point mass is carried there."""
+    x0, eps = np.tanh(noise(1)), noise(2)
+    for settings in ({}, {"use_flow_sigmas": True}):
+        scheduler = SCHEDULERS[name](tensor_format="np", compat="paper", **settings)
+        for levels in ([0.9, 0.5, 0.2, 0.05], [0.9, 0.5, 0.2, 0.0]):
+            ramp = settings and hasattr(scheduler, "time_shift")  # then 0 or more is appended
+            scheduler.set_timesteps(sigmas=levels[:-1] if ramp else levels)
+            assert scheduler.sigmas[:3].tolist() == pytest.approx(levels[:3])
+            if not ramp:
+                assert scheduler.sigmas[-1] == pytest.approx(levels[-1])
+            here = scheduler.stages[0].here
+            x = here.alpha * x0 + here.sigma * eps
+            generator = np.random.default_rng(1)
+            *_, last = walk(scheduler, lambda *_: x0, x, generator=generator)
+            target = scheduler.stages[-1].target
+            if not any(scheduler.row(i).noise for i in range(3)):
+                assert np.abs(last.after - target.alpha * x0 - target.sigma * eps).max() < 1e-9
+        times = [900, 500, 40]
+        scheduler.set_timesteps(timesteps=times)
+        assert scheduler.timesteps.tolist() == times
 
 
 def test_learned_variance_interpolates() -> None:
