@@ -175,7 +175,11 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
 
     def _check_mu(self, mu: Any) -> float:
         low = -MOST_MU if self.config["time_shift_type"] == "exponential" else 1e-6
-        if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not low <= mu <= MOST_MU:
+        if (
+            isinstance(mu, bool)
+            or not isinstance(mu, (int, float, np.floating))
+            or not low <= mu <= MOST_MU
+        ):
             raise ValueError(
                 f"mu={mu!r} must be a number in [{low:g}, {MOST_MU:g}]: "
                 "use_dynamic_shifting=True takes the shift from set_timesteps(mu=...)."
@@ -309,9 +313,10 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
             ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
         """
         refuse_integer(timestep, "FlowMatchEulerDiscreteScheduler.step")
-        unused = {"s_churn": s_churn, "s_tmin": s_tmin, "s_tmax": s_tmax, "s_noise": s_noise}
-        for name, value in unused.items():
-            self._check_step(name, value)
+        if (s_churn, s_tmin, s_tmax, s_noise) != (0.0, 0.0, float("inf"), 1.0):
+            unused = {"s_churn": s_churn, "s_tmin": s_tmin, "s_tmax": s_tmax, "s_noise": s_noise}
+            for name, value in unused.items():
+                self._check_step(name, value)
         if per_token_timesteps is not None:
             prev, x0 = self._step_tokens(
                 model_output, timestep, sample, generator, per_token_timesteps
