@@ -214,6 +214,7 @@ class DistilledScheduler(CountedScheduler, VpScheduler):
     """A model distilled from a solver of K steps: a run visits some of the solver's times."""
 
     _stateless = False
+    _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "custom_timesteps")
     consistency = True
     _compatibles = ()
     _make_stages = VpScheduler._make_stages
