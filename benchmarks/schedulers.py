@@ -70,6 +70,7 @@ ROWS = (
     Row("DDPM", "DDPMScheduler", 6, {"clip_sample": False}),
     Row("PNDM", "PNDMScheduler", 5.8),  # Runge-Kutta calls and multistep steps, on average
     Row("PLMS", "PNDMScheduler", 7, {"skip_prk_steps": True}),
+    Row("IPNDM", "IPNDMScheduler", 9),  # four slopes, and both predictions off v
     Row("LMS", "LMSDiscreteScheduler", 5, sampler="sample_lms"),
     Row("Euler", "EulerDiscreteScheduler", 2, sampler="sample_euler"),
     Row("Euler a", "EulerAncestralDiscreteScheduler", 4, sampler="sample_euler_ancestral"),

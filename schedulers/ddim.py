@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from . import params as p
 from .arrays import Array, Generator
+from .checks import check_one_way, check_times
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.exponential import ddim_row, posterior_variance
@@ -41,6 +42,8 @@ class DDIMScheduler(VpScheduler):
         "Denoising Diffusion Implicit Models", "Song, Meng, Ermon", 2020, "2010.02502", "Eq. 12."
     )
 
+    _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "_on_grid")
+
     @configured
     def __init__(
         self,
@@ -63,27 +66,46 @@ class DDIMScheduler(VpScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        #: Whether a step leads to the next time of the grid, not T // N down.
+        self._on_grid = compat == "paper"
         self._make_table(tensor_format)
         final = np.float32(1.0) if set_alpha_to_one else self._table[0]
         self._final_abar = float(final)
         self._publish("final_alpha_cumprod", np.array(final))
         self._fresh_grid()
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Lay out a run.
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[int] | None = None,
+        offset: int = 0,
+    ) -> None:
+        """Lay out a run, from a number of steps or from the timesteps themselves.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
+            timesteps: Custom training steps, strictly descending; a step then leads to the next
+                of them, whatever ``compat`` says, since there is no stride.
+            offset: Added to spaced times, as the first versions of diffusers had it; in the
+                config it is ``steps_offset``.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: It is out of range, or the noise schedule is undefined on the grid.
+            ValueError: Both or neither given, out of range, not descending, or the noise schedule
+                is undefined on the grid.
         """
-        self._set_spaced(num_inference_steps, device)
+        check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
+        self._on_grid = timesteps is not None or self.compat == "paper"
+        if timesteps is None:
+            self._set_spaced(num_inference_steps, device, offset)
+        else:
+            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
+            self._set_times(times, len(times), device)
 
     def _target(self, t: int, times: np.ndarray, i: int) -> Level:
-        if self.compat == "paper":
+        if self._on_grid:
             earlier = times[times < t]
             before = int(earlier[0]) if earlier.size else -1
         else:

@@ -13,6 +13,7 @@ from .arrays import Array, Generator, backend_of
 from .checks import check_one_way, check_times
 from .config import configured
 from .levels import Level, Stage, vp_level
+from .prediction import Reading, reading
 from .rules.exponential import fresh_variance, posterior_row, posterior_variance
 from .scheduler import Reference, StepKey
 from .trained import VpScheduler
@@ -20,6 +21,8 @@ from .weights import Weights
 
 #: Variances are kept above this before their logarithm is taken.
 SMALLEST_VARIANCE = 1e-20
+#: What ``predict_epsilon`` says of the model's output.
+READ_AS = {True: "epsilon", False: "sample"}
 LEARNED = ("learned", "learned_range")
 
 
@@ -88,6 +91,7 @@ class DDPMScheduler(VpScheduler):
         num_inference_steps: int | None = None,
         device: Any = None,
         timesteps: Sequence[int] | None = None,
+        offset: int = 0,
     ) -> None:
         """Lay out a run, from a number of steps or from the timesteps themselves.
 
@@ -95,6 +99,8 @@ class DDPMScheduler(VpScheduler):
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
             timesteps: Custom training steps, strictly descending.
+            offset: Added to spaced times, as the first versions of diffusers had it; in the
+                config it is ``steps_offset``.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
@@ -104,7 +110,7 @@ class DDPMScheduler(VpScheduler):
         check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
         self.custom_timesteps = timesteps is not None
         if timesteps is None:
-            self._set_spaced(num_inference_steps, device)  # type: ignore[arg-type]
+            self._set_spaced(num_inference_steps, device, offset)
         else:
             times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
             self._set_times(times, len(times), device)
@@ -124,7 +130,7 @@ class DDPMScheduler(VpScheduler):
         here, target = past[0].here, past[0].target
         # The very first training step adds no noise of its own: t = 0 is the end of the chain.
         # With a learned deviation at hand (the key) the noise comes scaled already.
-        std = 1.0 if key else self._std(here, target)
+        std = 1.0 if "learned" in key else self._std(here, target)
         noise = std if past[0].t > 0 else 0.0
         return posterior_row(here, target, noise)
 
@@ -164,6 +170,7 @@ class DDPMScheduler(VpScheduler):
         sample: Array,
         generator: Generator = None,
         return_dict: bool = True,
+        predict_epsilon: bool | None = None,
     ) -> Any:
         """Take one step.
 
@@ -174,6 +181,8 @@ class DDPMScheduler(VpScheduler):
             sample: The noisy sample, any shape.
             generator: Source of noise, or a list with one for each sample.
             return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+            predict_epsilon: Whether the model returned the noise (True) or the clean sample
+                (False), as the first versions of diffusers had it; None for prediction_type.
 
         Returns:
             ``prev_sample`` and ``pred_original_sample``.
@@ -183,6 +192,8 @@ class DDPMScheduler(VpScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or a timestep that is
                 not in the schedule.
         """
+        if predict_epsilon not in (None, True, False):
+            raise TypeError(f"predict_epsilon={predict_epsilon!r} must be True, False or None.")
         spread = None
         if self.variance_type in LEARNED:
             self._require_timesteps("step")
@@ -193,9 +204,16 @@ class DDPMScheduler(VpScheduler):
             sample,
             generator,
             spread=spread,
-            key=() if spread is None else ("learned",),
+            key=(
+                *(() if spread is None else ("learned",)),
+                *(() if predict_epsilon is None else (READ_AS[bool(predict_epsilon)],)),
+            ),
             return_dict=return_dict,
         )
+
+    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+        told = next((kind for kind in key if kind in READ_AS.values()), self.prediction_type)
+        return reading(told, stage.here)
 
     def _prediction_in(self, model_output: Array, sample: Array) -> Array:
         if self.variance_type in LEARNED and getattr(sample, "ndim", 0) > 1:

@@ -97,18 +97,20 @@ class PNDMScheduler(CountedVpScheduler):
 
     # --- the grid -----------------------------------------------------------------------------
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: Any = None, offset: int = 0) -> None:
         """Lay out a run of N steps: N + 9 model calls, or N + 1 with ``skip_prk_steps``.
 
         Args:
             num_inference_steps: Number of steps N, 1..num_train_timesteps.
             device: Where ``timesteps`` go (torch only).
+            offset: Added to the times, as the first versions of diffusers had it; in the config
+                it is ``steps_offset``.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
             ValueError: It is out of range, or the noise schedule is undefined on the grid.
         """
-        self._set_spaced(num_inference_steps, device)
+        self._set_spaced(num_inference_steps, device, offset)
 
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._stride = self._train_steps // n

@@ -180,7 +180,8 @@ class VpScheduler(TrainedScheduler):
         times = np.arange(steps, dtype=np.int64)[::-1].copy()
         self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
 
-    def _set_spaced(self, num_inference_steps: int, device: Any) -> None:
+    def _set_spaced(self, num_inference_steps: int | None, device: Any, offset: int = 0) -> None:
+        offset = check_whole("offset", offset, 0, self._train_steps)
         config = self.config
         n = check_steps(num_inference_steps, self._train_steps)
         times = spacing.spaced_timesteps(
@@ -190,7 +191,7 @@ class VpScheduler(TrainedScheduler):
             config["steps_offset"],
             exact=self.compat == "paper",
         )
-        self._set_times(times.round().astype(np.int64), n, device)
+        self._set_times(times.round().astype(np.int64) + offset, n, device)
 
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._sampled = n

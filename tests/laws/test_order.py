@@ -194,6 +194,7 @@ SOLVERS = [
         )
         for kind in ("bh1", "bh2")
     ),
+    ("IPNDMScheduler", {"compat": "paper"}, {}, 2),
     ("KarrasVeScheduler", {"s_churn": 0.0, "compat": "paper"}, {}, 2),
 ]
 
