@@ -116,7 +116,15 @@ SOLVERS = [
         )
         for order in (1, 2, 3)
     ),
-    ("DPMSolverSinglestepScheduler", exponential(solver_order=1), {}, 1),
+    *(
+        (
+            "DPMSolverSinglestepScheduler",
+            exponential(solver_order=order, solver_type=kind),
+            {},
+            order,
+        )
+        for order, kind in ((1, "midpoint"), (2, "midpoint"), (2, "heun"), (3, "heun"))
+    ),
     ("DPMFastScheduler", {}, {}, 3),
     *(
         (
