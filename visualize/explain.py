@@ -547,6 +547,8 @@ def _warn_noise(facts: Facts) -> Iterator[Chip]:
     plan = facts.plan
     if not any(row.noise for row in plan.rows) or plan.nfe >= 20:
         return
+    if SCHEDULERS[plan.spec.scheduler].family == "Consistency":
+        return  # made for few calls: each noises its prediction anew
     eta = facts.settings.get("eta")
     name = f"eta {short(float(eta))}" if eta else "fresh noise"
     fix = "eta=0, or 20 calls and more." if eta else "20 calls and more."
