@@ -8,8 +8,8 @@ import io
 import itertools
 import json
 import math
-import re
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
