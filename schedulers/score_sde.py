@@ -54,7 +54,8 @@ class ScoreSdeScheduler(Scheduler):
         i, plan, _ = self._current_stage(timestep, ())
         arrays = (sample, model_output)
         x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
-        terms = [(w, arrays[source]) for w, source in plan.prev if source != NOISE]
+        seen = (*arrays, x0)  # by SAMPLE, OUTPUT, DATA
+        terms = [(w, seen[source]) for w, source in plan.prev if source != NOISE]
         mean = backend.combine(terms, sample, dtype)
         fresh = [
             (w, backend.randn(sample, wide, generator)) for w, kind in plan.prev if kind == NOISE

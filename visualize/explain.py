@@ -689,6 +689,19 @@ def _warn_table(facts: Facts) -> Iterator[Chip]:
         )
 
 
+def _warn_stand_in(facts: Facts) -> Iterator[Chip]:
+    if not SCHEDULERS[facts.plan.spec.scheduler].consistency:
+        return
+    yield Chip(
+        "stand-in",
+        "a denoiser stands in",
+        "info",
+        "This scheduler is made for consistency models. The models here return the mean of all clean samples that fit, which is blurred while "
+        "noise is high; a consistency model returns one of them. The levels, the weights and the "
+        "noise are the scheduler's own.",
+    )
+
+
 def _warn_before(facts: Facts) -> Iterator[Chip]:
     table, last = facts.plan.scheduler.training, facts.plan.stages[-1].t
     if table is None or last >= 0 or facts.settings.get("timestep_spacing") != "trailing":
@@ -754,6 +767,7 @@ WARNINGS = (
     _warn_end,
     _warn_table,
     _warn_before,
+    _warn_stand_in,
     _warn_grid,
 )
 

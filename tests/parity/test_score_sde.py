@@ -158,3 +158,11 @@ def test_vp_batch_of_times_and_levels() -> None:
     assert torch.equal(noised[0], x[0]) and float(noised[1].abs().max()) < 0.05
     with pytest.raises(ValueError, match="beta_min"):
         SCHEDULERS["ScoreSdeVpScheduler"](beta_min=3.0, beta_max=2.0)
+
+
+def test_vp_by_the_paper_ends_at_the_prediction() -> None:
+    scheduler = SCHEDULERS["ScoreSdeVpScheduler"](compat="paper")
+    scheduler.set_timesteps(5)
+    x, out = unit_noise(1), unit_noise(2)
+    last = scheduler.step(out, scheduler.timesteps[-1], x)
+    assert torch.equal(last.prev_sample, last.pred_original_sample)
