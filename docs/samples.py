@@ -37,6 +37,11 @@ for t in scheduler.timesteps:
     x, x0 = scheduler.step(out, t, x{random}, return_dict=False)
 """
 
+ADAPTIVE = """\
+x = scheduler.sample(lambda x, sigma: {tanh}(x), x, generator=generator)  # your model here
+print(scheduler.info)
+"""
+
 KARRAS_VE = """\
 levels = [float(scheduler.schedule[int(t)]) for t in scheduler.timesteps]
 for sigma, target in zip(levels, [*levels[1:], 0.0]):
@@ -61,7 +66,7 @@ for t, sigma in zip(scheduler.timesteps, scheduler.sigmas.tolist()):
 """
 
 #: Loop by call form; ``{tanh}`` is the library's, ``{random}`` the generator where step takes one.
-LOOPS = {"step": STEP, "karras_ve": KARRAS_VE, "score_sde": SCORE_SDE}
+LOOPS = {"step": STEP, "adaptive": ADAPTIVE, "karras_ve": KARRAS_VE, "score_sde": SCORE_SDE}
 
 ALONE = """\
 from schedulers import {name}

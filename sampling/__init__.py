@@ -1,5 +1,6 @@
 """One run: from a frozen description of it to frames, trajectories and measurements."""
 
+from sampling.adaptive import adaptive
 from sampling.device import choose_device, devices
 from sampling.plan import PARTICLES, Schedule, schedule
 from sampling.recording import Recorder, Trajectory, TrajectoryCache, trajectory
@@ -15,6 +16,7 @@ __all__ = [
     "SpecError",
     "Trajectory",
     "TrajectoryCache",
+    "adaptive",
     "choose_device",
     "devices",
     "initial_sample",

@@ -11,6 +11,7 @@ from typing import Any
 from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
+from schedulers.dpm_adaptive import DPMAdaptiveScheduler
 from schedulers.levels import Stage
 from schedulers.scheduler import Scheduler
 from schedulers.weights import Contributions, Weights, contributions
@@ -94,8 +95,13 @@ def schedule(spec: RunSpec) -> Schedule:
     return Schedule(spec, scheduler, stages, rows, orders, summary)
 
 
-def build(spec: RunSpec) -> Scheduler:
+def build(spec: RunSpec, *, judges: bool = False) -> Scheduler:
     """A fresh scheduler of this spec, after `set_timesteps`.
+
+    Args:
+        spec: The run.
+        judges: Leave an adaptive scheduler to judge its steps as it goes. Otherwise it gets the
+            steps of a run that was made for this once, so that what it will do is known.
 
     Raises:
         SpecError: The settings do not go together; ``parameter`` names the control.
@@ -106,6 +112,10 @@ def build(spec: RunSpec) -> Scheduler:
     try:
         scheduler = made(**settings)
         scheduler.set_timesteps(**_times(spec, scheduler))
+        if isinstance(scheduler, DPMAdaptiveScheduler) and not judges:
+            from sampling.adaptive import attempts_of  # which builds its scheduler here
+
+            scheduler.set_timesteps(attempts=attempts_of(spec))
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
     return scheduler

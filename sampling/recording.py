@@ -80,6 +80,7 @@ class Trajectory:
             sample=self.samples[position],
             pred_original_sample=self.x0[position],
             weights=self.schedule.rows[index],
+            accepted=index not in self.schedule.scheduler.rejected,
         )
 
     def __iter__(self) -> Iterator[Frame]:

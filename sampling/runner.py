@@ -48,6 +48,7 @@ class Frame:
             (samples * 256, d) for plane and line models.
         pred_original_sample: The data prediction of this call, same shape.
         weights: The row of numbers that made ``sample``.
+        accepted: False for a call of a step that an adaptive scheduler tried and did not take.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Frame:
     sample: np.ndarray
     pred_original_sample: np.ndarray
     weights: Weights
+    accepted: bool = True
 
 
 def run(
@@ -102,11 +104,11 @@ def initial_sample(spec: RunSpec, scheduler: Scheduler | None = None) -> np.ndar
     """
     made = build(spec) if scheduler is None else scheduler
     owners = generators(spec.seed, spec.samples)
-    x = _initial(spec, made, owners, lambda: _denoiser(spec, "cpu"))
+    x = initial_state(spec, made, owners, lambda: denoiser(spec, "cpu"))
     return _flat(spec, x).numpy()
 
 
-def _initial(
+def initial_state(
     spec: RunSpec,
     scheduler: Scheduler,
     owners: list[torch.Generator],
@@ -142,8 +144,8 @@ def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
     rows = rows_of(spec, scheduler)
     _check_levels(scheduler)
     owners = generators(spec.seed, spec.samples)
-    denoise = _denoiser(spec, device)
-    x = _initial(spec, scheduler, owners, lambda: denoise, device)
+    denoise = denoiser(spec, device)
+    x = initial_state(spec, scheduler, owners, lambda: denoise, device)
     drive = _DRIVERS[scheduler.call_form]
     pairs = drive(scheduler, denoise, x, owners, dict(step_settings(spec)))
     download = _Download(device)
@@ -160,7 +162,8 @@ def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
                 waiting.append(download.send(_flat(spec, pair[0]), _flat(spec, pair[1])))
         while waiting and (pair is None or len(waiting) > download.behind):
             sample, x0 = waiting.pop(0)()
-            yield Frame(sent, stages[sent], _read_only(sample), _read_only(x0), rows[sent])
+            taken = sent not in scheduler.rejected
+            yield Frame(sent, stages[sent], read_only(sample), read_only(x0), rows[sent], taken)
             sent += 1
         if pair is None:
             return
@@ -216,7 +219,7 @@ def _load(spec: RunSpec, device: str) -> Model:
         raise blame(spec, error) from error
 
 
-def _denoiser(spec: RunSpec, device: str) -> Denoise:
+def denoiser(spec: RunSpec, device: str) -> Denoise:
     """The model of a run, on states instead of batches."""
     model = _load(spec, device)
     shape = batch(MODELS[spec.model], spec.samples)
@@ -304,6 +307,7 @@ def _score_sde(
 
 _DRIVERS: dict[str, Callable[..., Iterator[Pair]]] = {
     "step": _step_form,
+    "adaptive": _step_form,  # of steps that are judged already
     "karras_ve": _karras_ve,
     "score_sde": _score_sde,
 }
@@ -380,7 +384,7 @@ class _Download:
         return collect
 
 
-def _read_only(tensor: torch.Tensor) -> np.ndarray:
+def read_only(tensor: torch.Tensor) -> np.ndarray:
     array = tensor.to(torch.float32).contiguous().numpy()
     array.setflags(write=False)
     return array

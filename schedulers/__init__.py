@@ -19,6 +19,7 @@ _HOMES = {
     "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
     "deis": ["DEISMultistepScheduler"],
+    "dpm_adaptive": ["DPMAdaptiveScheduler"],
     "dpm_fast": ["DPMFastScheduler"],
     "dpmpp_2s": ["DPMPP2SAncestralScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from .ddim_inverse import DDIMInverseScheduler as DDIMInverseScheduler
     from .ddpm import DDPMScheduler as DDPMScheduler
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
+    from .dpm_adaptive import DPMAdaptiveScheduler as DPMAdaptiveScheduler
     from .dpm_fast import DPMFastScheduler as DPMFastScheduler
     from .dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler

@@ -97,6 +97,11 @@ class NumpyBackend:
         """A seed out of the global random state."""
         return int(np.random.randint(2**63 - 1, dtype=np.int64))
 
+    def misfit(self, a: Array, b: Array, before: Array, atol: float, rtol: float) -> float:
+        """Root mean square of ``(a - b) / max(atol, rtol max(|a|, |before|))``; reads a value."""
+        scale = np.maximum(atol, rtol * np.maximum(np.abs(a), np.abs(before)))
+        return float(np.sqrt(np.mean(((a - b) / scale) ** 2)))
+
     def root32(self, x: np.ndarray) -> np.ndarray:
         """The library's own float32 square root, which torch rounds as the machine likes."""
         return np.asarray(np.sqrt(x))
@@ -229,6 +234,10 @@ class TorchBackend:
 
     def some_seed(self) -> int:
         return int(self.torch.randint(0, 2**63 - 1, []).item())
+
+    def misfit(self, a: Array, b: Array, before: Array, atol: float, rtol: float) -> float:
+        scale = self.torch.maximum(a.abs(), before.abs()).mul_(rtol).clamp_(min=atol)
+        return float((a - b).div_(scale).square_().mean().sqrt())
 
     def root32(self, x: np.ndarray) -> np.ndarray:
         return np.asarray((self.tensor(x) ** 0.5).numpy())

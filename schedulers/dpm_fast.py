@@ -34,12 +34,19 @@ class Group:
         down: Sigma that the solver leads to.
         target: Sigma that fresh noise raises it to.
         order: Number of calls, which is the order of the step.
+        accepted: False for a step that is tried and not taken: it leads back to ``start``.
     """
 
     start: float
     down: float
     target: float
     order: int
+    accepted: bool = True
+
+    @property
+    def landing(self) -> float:
+        """Sigma after the last call."""
+        return self.target if self.accepted else self.start
 
     @property
     def calls(self) -> tuple[float, ...]:
@@ -62,6 +69,8 @@ class Group:
             s_noise: Factor on the noise.
         """
         last = place == self.order - 1
+        if last and not self.accepted:
+            return Weights(x=(*[0.0] * (len(here) - 1), 1.0))
         end = ve_level(target.t, self.down) if last else target
         # Inside a third-order group the slope is integrated; at order 2 it is a midpoint's.
         midpoint = not (self.order == 3 and len(here) == 2)
@@ -105,7 +114,7 @@ class GroupScheduler(SigmaScheduler):
     def _calls(self, groups: Sequence[Group]) -> tuple[np.ndarray, np.ndarray]:
         """Times and sigmas of every call; the sigmas end on the last level."""
         self._places = tuple((g, place) for g in groups for place in range(g.order))
-        sigmas = [sigma for g in groups for sigma in g.calls] + [groups[-1].target]
+        sigmas = [sigma for g in groups for sigma in g.calls] + [groups[-1].landing]
         levels = np.array(sigmas)
         times = spacing.times_of(levels[:-1], self._log_rho_table).astype(np.float32)
         return times, levels

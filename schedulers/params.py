@@ -750,6 +750,68 @@ AncestralEta = Annotated[
         "stochasticity",
     ),
 ]
+AdaptiveOrder = Annotated[
+    int,
+    Range(2, 3),
+    Slider(2, 3, 1),
+    About(
+        "Order of the step that is taken, and its number of calls; one order less judges it.",
+        "scheduler",
+    ),
+]
+RTol = Annotated[
+    float,
+    Range(1e-6, 1e3),
+    Slider(0.001, 1, 0.001, log=True),
+    About(
+        "Error that a step may make, as a share of the sample; smaller takes more calls.",
+        "scheduler",
+    ),
+]
+ATol = Annotated[
+    float,
+    Range(1e-6, 1e3),
+    Slider(0.0001, 1, 0.0001, log=True),
+    About(
+        "Error that a step may make where the sample is small; smaller takes more calls.",
+        "scheduler",
+    ),
+]
+HInit = Annotated[
+    float,
+    Range(1e-4, 100.0),
+    Slider(0.01, 1, 0.01, log=True),
+    About("Length of the first step that is tried, in log sigma.", "scheduler", True),
+]
+_GAIN = "How strongly {} moves the step size; a controller has three such gains (PID)."
+PCoeff = Annotated[
+    float,
+    Range(-10.0, 10.0),
+    Slider(0, 1, 0.01),
+    About(_GAIN.format("the change of the error"), "scheduler", True),
+]
+ICoeff = Annotated[
+    float,
+    Range(1e-3, 10.0),
+    Slider(0.01, 2, 0.01),
+    About(_GAIN.format("the error itself"), "scheduler", True),
+]
+DCoeff = Annotated[
+    float,
+    Range(-10.0, 10.0),
+    Slider(0, 1, 0.01),
+    About(_GAIN.format("the change of that change"), "scheduler", True),
+]
+AcceptSafety = Annotated[
+    float,
+    Range(0.25, 1.0),
+    Slider(0.3, 1, 0.01),
+    About(
+        "A step is taken unless the controller would shrink it below this share of its length.",
+        "scheduler",
+        True,
+    ),
+]
 UseClippedModelOutput = Annotated[
     bool,
     About("Derives the noise again from the clipped clean sample.", "prediction", True),

@@ -14,6 +14,7 @@ from .ddim import DDIMScheduler
 from .ddim_inverse import DDIMInverseScheduler
 from .ddpm import DDPMScheduler
 from .deis import DEISMultistepScheduler
+from .dpm_adaptive import DPMAdaptiveScheduler
 from .dpm_fast import DPMFastScheduler
 from .dpmpp_2s import DPMPP2SAncestralScheduler
 from .dpmsolver import DPMSolverMultistepScheduler
@@ -58,6 +59,7 @@ SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
             DPMSolverSDEScheduler,
             DPMPP2SAncestralScheduler,
             DPMFastScheduler,
+            DPMAdaptiveScheduler,
             DEISMultistepScheduler,
             UniPCMultistepScheduler,
             SASolverScheduler,
@@ -105,6 +107,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "DPM++ SDE": ("DPMSolverSDEScheduler", {}),
         "DPM++ SDE Karras": ("DPMSolverSDEScheduler", _KARRAS),
         "DPM fast": ("DPMFastScheduler", {}),
+        "DPM adaptive": ("DPMAdaptiveScheduler", {}),
         "DDIM": ("DDIMScheduler", {}),
         "PNDM": ("PNDMScheduler", {}),
         "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}),

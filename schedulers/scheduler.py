@@ -151,7 +151,7 @@ class Scheduler(ConfigMixin):
     family: ClassVar[str] = ""
     #: What one would choose it for, in a line.
     good_for: ClassVar[str] = ""
-    call_form: ClassVar[Literal["step", "karras_ve", "score_sde"]] = "step"
+    call_form: ClassVar[Literal["step", "karras_ve", "score_sde", "adaptive"]] = "step"
     #: Whether some weights follow from norms of the arrays, so that rows hold what they are on
     #: average (Langevin steps).
     weighs_by_norms: ClassVar[bool] = False
@@ -452,6 +452,11 @@ class Scheduler(ConfigMixin):
         if not 0 <= i < len(stages):
             raise ValueError(f"i={i} must lie in 0..{len(stages) - 1}.")
         return tuple(reversed(stages[max(0, i - self._reach(settings) + 1) : i + 1]))
+
+    @property
+    def rejected(self) -> frozenset[int]:
+        """Calls of steps that were tried and not taken; only an adaptive class has any."""
+        return frozenset()
 
     def _reach(self, settings: Mapping[str, Any] | None) -> int:
         del settings

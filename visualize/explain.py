@@ -56,6 +56,7 @@ def columns(plan: Schedule) -> dict[str, list[Any]]:
         "logsnr": numbers(2.0 * level.lam for level in here),
         "dlogrho": numbers(_distance(stage.here, stage.target) for stage in plan.stages),
         "order": list(plan.orders),
+        "accepted": [i not in plan.scheduler.rejected for i in range(plan.nfe)],
     }
 
 
@@ -191,6 +192,13 @@ def _move(plan: Schedule, i: int) -> str:
     start, end = _place(stage.here), _place(stage.target)
     if _stirs(stage, row):
         return f"a Langevin step that stays at {start}, its length set by norms"
+    if i in plan.scheduler.rejected:
+        if stage.target == _rejected_start(plan, i):
+            return (
+                f"the last call at {start} of a rejected step: its error is too large, so it "
+                f"is tried again, shorter, from {end}"
+            )
+        return f"a call at {start} of a step that will be rejected"
     trial = _is_trial(plan, i)
     look = _look(plan, i)
     if look > 1:
@@ -205,6 +213,11 @@ def _move(plan: Schedule, i: int) -> str:
     if 1 < seen < reach:
         calls = f", made of {seen} of the last {reach} calls"
     return f"{kind} {goal}{calls}"
+
+
+def _rejected_start(plan: Schedule, i: int) -> Level:
+    """Where the rejected step of call ``i`` started: its last call leads back there."""
+    return plan.stages[i - _look(plan, i) + 1].here
 
 
 def _parts(row: Weights) -> tuple[tuple[float, ...], ...]:

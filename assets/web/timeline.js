@@ -574,6 +574,7 @@ export class Timeline {
         const shown = all.length > 300 ? all.filter((i) => i % Math.ceil(all.length / 300) === 0) : all;
         const step = this.columnWidth() * (this.count / shown.length);
         film.drawRow(context, which, shown, this.count, (i) => this.centre(i), step, rows[which], c, after);
+        for (const i of shown) this.#crossOut(context, i, this.centre(i) - step / 2, 2, step, rows[which] - 4);
         continue;
       }
       for (const { frame: i, centre } of list) {
@@ -595,9 +596,23 @@ export class Timeline {
         film.draw(context, which, frame, this.sample, x, y, size, c, {
           colour: ramp(which === "prev" ? after[i] : here[i], c.dark),
         });
+        this.#crossOut(context, i, x, y, size, size);
         context.restore();
       }
     }
+  }
+
+  // A call of a step that was tried and not taken: veiled, with a stroke across.
+  #crossOut(context, i, x, y, wide, high) {
+    if (this.schedule.columns.accepted?.[i] !== false) return;
+    context.fillStyle = this.colours.dark ? "rgb(20 16 40 / 0.6)" : "rgb(255 255 255 / 0.6)";
+    context.fillRect(x, y, wide, high);
+    context.strokeStyle = this.colours.dark ? "#ff9aa2" : "#b3261e";
+    context.lineWidth = 2;
+    context.beginPath();
+    context.moveTo(x, y + high);
+    context.lineTo(x + wide, y);
+    context.stroke();
   }
 
   drawOverlay() {
@@ -876,6 +891,7 @@ export class Timeline {
       ["Δ log σ/α", fmt(columns.dlogrho[i], 3)],
       ["order", fmt(columns.order[i])],
       ["share of result", equations[i]?.weight_text ?? "–"],
+      ...(columns.accepted?.[i] === false ? [["step", "rejected"]] : []),
     ];
     this.tip.replaceChildren(
       h("strong", {}, steps === nfe ? `Step ${i + 1}` : `Call ${i + 1}`),

@@ -28,8 +28,15 @@ STEPS = 6
 def make(name: str, steps: int = STEPS, /, **config: object) -> SchedulerLike:
     """A scheduler with its grid set."""
     scheduler = SCHEDULERS[name](**config)
-    scheduler.set_timesteps(steps)
+    lay_out(scheduler, steps)
     return scheduler
+
+
+def lay_out(scheduler: SchedulerLike, steps: int) -> None:
+    """Set the grid for a run."""
+    scheduler.set_timesteps(steps)
+    if scheduler.call_form == "adaptive":  # its plan, unjudged; tests/laws/test_adaptive.py judges
+        scheduler.set_timesteps(attempts=scheduler.attempts)
 
 
 def split(
@@ -150,7 +157,9 @@ def walk(
         step["generator"] = generator
     if not resume and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
-    for index in range(start, len(scheduler.stages) if stop is None else stop):
+    index = start - 1
+    # an adaptive run knows its number of calls when it is over
+    while (index := index + 1) < (len(scheduler.stages) if stop is None else stop):
         t = scheduler.timesteps[index]
         scheduler.scale_model_input(x, t)
         x0 = model(index, x)
@@ -207,7 +216,9 @@ def _walk_score_sde(
 ) -> Iterator[Moment]:
     """At each time the corrector's calls, then the predictor's."""
     corrects = scheduler.config["correct_steps"]
-    for index in range(start, len(scheduler.stages) if stop is None else stop):
+    index = start - 1
+    # an adaptive run knows its number of calls when it is over
+    while (index := index + 1) < (len(scheduler.stages) if stop is None else stop):
         number, call = divmod(index, 1 + corrects)
         t = scheduler.timesteps[number]
         x0 = model(index, x)

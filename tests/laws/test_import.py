@@ -61,6 +61,10 @@ for name, cls in SCHEDULERS.items():
     if s.call_form == "score_sde":
         x = s.step_pred(-x, s.timesteps[0], s.step_correct(-x, x).prev_sample).prev_sample
         continue
+    if s.call_form == "adaptive":
+        x = s.sample(lambda x, sigma: x / (1 + sigma), x)
+        assert np.isfinite(x).all()
+        continue
     for t in s.timesteps:
         x = s.step(s.scale_model_input(x, t), t, x).prev_sample
     assert np.isfinite(x).all()

@@ -105,7 +105,7 @@ def test_the_schedule_is_complete(explorer: Explorer, scheduler: str, steps: int
         return
     assert answer["ok"], answer
     assert answer["errors"] == {}
-    assert answer["steps"] == steps
+    assert answer["steps"] == steps or SCHEDULERS[scheduler].call_form == "adaptive"
     assert RunSpec.from_query(answer["query"]) == RunSpec.from_dict(answer["spec"])
     assert len(answer["equations"]) == answer["nfe"]
     assert len(answer["contributions"]["calls"]) == answer["nfe"]

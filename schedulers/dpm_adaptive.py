@@ -1,0 +1,388 @@
+"""DPM-Solver with adaptive steps: a pair of orders judges each step, a controller sizes the next."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from . import params as p
+from .arrays import Array, Generator, backend_of
+from .checks import check_steps
+from .config import configured
+from .dpm_fast import Group, GroupScheduler, group
+from .levels import Level, ve_level
+from .rules.exponential import singlestep_row
+from .scheduler import Reference
+from .weights import Weights
+
+#: A run that tries more steps than this is asked for too small an error.
+MOST_TRIALS = 1000
+#: Distance to the end, in log sigma, at which a run has arrived.
+ARRIVED = 1e-5
+
+
+@dataclass(slots=True)
+class Controller:
+    """A PID controller of step sizes (Soederlind 2003; Ilie, Jackson, Enright 2015).
+
+        h <- h (1 + arctan(r_1^b1 r_2^b2 r_3^b3 - 1)),   r_j = 1 / error_j,  newest first
+
+    Attributes:
+        h: Step size in log sigma, for the next trial.
+        gains: b1, b2, b3.
+        safety: A trial is accepted if the factor on h is at least this.
+        rates: r_1, r_2, r_3 of the accepted steps; empty at first.
+    """
+
+    h: float
+    gains: tuple[float, float, float]
+    safety: float
+    rates: list[float] = field(default_factory=list)
+
+    def judge(self, error: float) -> bool:
+        """Whether a trial with this error is accepted; sets ``h``."""
+        rate = 1.0 / (error + 1e-8)
+        rates = [rate, *(self.rates[1:] or [rate, rate])]
+        power = math.prod(r**b for r, b in zip(rates, self.gains, strict=True))
+        factor = 1.0 + math.atan(power - 1.0)
+        accepted = factor >= self.safety
+        self.rates = [rate, rate, rates[1]] if accepted else rates
+        self.h *= factor
+        return accepted
+
+
+class DPMAdaptiveScheduler(GroupScheduler):
+    r"""DPM adaptive: steps of order 3 (2), each judged by one of order 2 (1) on the same calls.
+
+        error = rms( (x_low - x_high) / max(atol, rtol max(|x_low|, |x_low before|)) )
+
+    over the whole batch. A PID controller accepts the step to x_high or has it tried again, and
+    sizes the next one. A rejected step leads back to where it started. The steps are those of
+    DPM-Solver in ``log sigma``; with eta > 0 each goes down past its target and fresh noise leads
+    back up. The run ends at the lowest sigma of the training, not at 0, as k-diffusion's.
+
+    The error decides how many calls a run takes. ``sample`` makes a whole run. In a loop of one's
+    own, ``timesteps`` and ``stages`` hold the calls made so far and then those to come if no
+    further step makes an error, and change after each step::
+
+        i = 0
+        while i < len(scheduler.timesteps):
+            t = scheduler.timesteps[i]
+            output = model(scheduler.scale_model_input(x, t), t)
+            x = scheduler.step(output, t, x).prev_sample
+            i += 1
+
+    ``set_timesteps(attempts=scheduler.attempts)`` makes the same steps again without judging them;
+    such a run has fixed ``timesteps``. Judging reads one number from the device after each step.
+
+    References:
+        Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
+        Around 10 Steps. arXiv 2206.00927, appendix C (DPM-Solver-12 and 23); Crowson. k-diffusion,
+        sample_dpm_adaptive.
+    """
+
+    title = "DPM adaptive"
+    good_for = "As many calls as the asked accuracy needs; a reference to hold others against."
+    call_form = "adaptive"
+    reference = Reference(
+        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
+        "Steps",
+        "Lu, Zhou, Bao, Chen, Li, Zhu",
+        2022,
+        "2206.00927",
+        "Appendix C, DPM-Solver-12 and 23; k-diffusion sample_dpm_adaptive.",
+    )
+    _kept: ClassVar[tuple[str, ...]] = ()  # what a run makes of its grid is its own
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.00085,
+        beta_end: p.BetaEnd = 0.012,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        prediction_type: p.PredictionType = "epsilon",
+        sigma_min: p.SigmaMin = None,
+        sigma_max: p.SigmaMax = None,
+        solver_order: p.AdaptiveOrder = 3,
+        rtol: p.RTol = 0.05,
+        atol: p.ATol = 0.0078,
+        h_init: p.HInit = 0.05,
+        pcoeff: p.PCoeff = 0.0,
+        icoeff: p.ICoeff = 1.0,
+        dcoeff: p.DCoeff = 0.0,
+        accept_safety: p.AcceptSafety = 0.81,
+        eta: p.AncestralEta = 0.0,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """See ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        self._fresh_grid()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int = 1,
+        device: Any = None,
+        attempts: Sequence[Group] | None = None,
+    ) -> None:
+        """Begin a run at the highest sigma.
+
+        Args:
+            num_inference_steps: Without effect, since the error decides; checked all the same.
+            device: Where ``timesteps`` go (torch only).
+            attempts: The steps of an earlier run, to be made again without judging them.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: It is out of range, the noise schedule has no two levels, or ``attempts``
+                is empty.
+        """
+        check_steps(num_inference_steps, self._train_steps)
+        if attempts is not None and not attempts:
+            raise ValueError("attempts is empty; pass scheduler.attempts of a finished run.")
+        config = self.config
+        (high, self._lowest), self._device = self._ends(), device
+        self._judges = attempts is None
+        self._error, self._low_before = 0.0, None
+        gains = config["pcoeff"], config["icoeff"], config["dcoeff"]
+        divisor = 1.5 if config["eta"] else config["solver_order"]
+        self._controller = Controller(
+            float(config["h_init"]),
+            (sum(gains) / divisor, -(gains[0] + 2 * gains[2]) / divisor, gains[2] / divisor),
+            config["accept_safety"],
+        )
+        self._forget()
+        self._show(self._ahead(high) if attempts is None else tuple(attempts))
+        self._scaled = False
+
+    @property
+    def attempts(self) -> tuple[Group, ...]:
+        """The steps tried so far, taken or not, and those to come if none makes an error."""
+        self._require_timesteps("attempts")
+        return self._attempts
+
+    @property
+    def rejected(self) -> frozenset[int]:
+        """Calls of steps that were tried and not taken."""
+        return frozenset(i for i, (whole, _) in enumerate(self._places) if not whole.accepted)
+
+    def calls_of(self, steps: int) -> int:
+        """Number of model calls of this run as it stands, whatever the number of steps."""
+        del steps
+        return len(self._places)
+
+    def completes(self, i: int) -> bool:
+        """Whether call ``i`` is the last one of a step, after which it is judged."""
+        whole, place = self._places[i]
+        return place == whole.order - 1
+
+    @property
+    def info(self) -> dict[str, int]:
+        """Counts over ``attempts``: steps, nfe (model calls), n_accept, n_reject."""
+        taken = sum(whole.accepted for whole in self.attempts)
+        tried = len(self.attempts)
+        calls = len(self._places)
+        return {"steps": tried, "nfe": calls, "n_accept": taken, "n_reject": tried - taken}
+
+    def _ahead(self, sigma: float) -> tuple[Group, ...]:
+        """The steps from a level on if none makes an error."""
+        controller, order, eta = copy.copy(self._controller), *self._order_and_noise()
+        groups: list[Group] = []
+        while math.log(sigma / self._lowest) > ARRIVED:
+            sigma_next = max(sigma * math.exp(-controller.h), self._lowest)
+            groups.append(group(sigma, sigma_next, self._lowest, order, eta))
+            h = controller.h
+            controller.judge(0.0)
+            controller.h, sigma = max(controller.h, h), sigma_next
+        return tuple(groups)
+
+    def _order_and_noise(self) -> tuple[int, float]:
+        return int(self.config["solver_order"]), float(self.config["eta"])
+
+    def _show(self, attempts: tuple[Group, ...]) -> None:
+        """Take these steps for the run; the place in it stays."""
+        place = self._memory, self._step_index, self._begin_index
+        running = self.num_inference_steps is not None and self._step_index is not None
+        self._attempts = attempts
+        times, levels = self._calls(attempts)
+        self._install(times, levels, sum(whole.accepted for whole in attempts), self._device)
+        if running:
+            self._memory, self._step_index, self._begin_index = place
+
+    # --- judging ------------------------------------------------------------------------------
+
+    def _judge(self, model_output: Array, sample: Array, i: int) -> None:
+        """After the last call of a trial: accept it or not, and lay out what follows."""
+        whole, place = self._places[i]
+        memory = list(itertools.islice(self._memory, place))
+        if place < whole.order - 1 or len(memory) < place:
+            return
+        if memory[-1].stage.here.sigma != whole.start:
+            return  # the run started inside this step
+        backend = backend_of(sample, "sample")
+        dtype = backend.compute_dtype(self._check_pair(model_output, sample, backend))
+        stage = self._stage(i)
+        read = self._reading(stage, ())
+        now = backend.combine([(read.eps_x, sample), (read.eps_out, model_output)], sample, dtype)
+        xs, slopes = [sample, *(e.x for e in memory)], [now, *(e.eps for e in memory)]
+        here = [stage.here, *(e.stage.here for e in memory)]
+
+        def landing(row: Weights) -> Array:
+            terms = [*zip(row.x, xs, strict=False), *zip(row.eps, slopes, strict=False)]
+            return backend.combine([term for term in terms if term[0] != 0.0], sample, dtype)
+
+        high = landing(whole.row(here, place, stage.target, 0.0))
+        low = landing(_judging_row(here, ve_level(0.0, whole.down)))
+        before = xs[-1] if self._low_before is None else self._low_before
+        config = self.config
+        self._error = backend.misfit(low, high, before, config["atol"], config["rtol"])
+        if not math.isfinite(self._error):
+            raise ValueError(f"model_output at call {i} leads to numbers that are not finite.")
+        accepted = self._controller.judge(self._error)
+        if accepted:
+            self._low_before = low
+        tried = self._attempts.index(whole) + 1
+        if tried >= MOST_TRIALS:
+            raise ValueError(
+                f"rtol={config['rtol']!r}, atol={config['atol']!r} ask for more than "
+                f"{MOST_TRIALS} steps: choose larger ones."
+            )
+        judged = replace(whole, accepted=accepted)
+        made = (*self._attempts[: tried - 1], judged)
+        self._show(made + self._ahead(judged.landing))
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        s_noise: p.SNoise = 1.0,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one call; after the last one of a step, judge it.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The entry of ``timesteps`` at the number of calls made so far.
+            sample: ``x0 + sigma eps``, any shape.
+            s_noise: Factor on the noise.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` (inside a step the sample for its next call, after a rejected one the
+            sample it started from) and ``pred_original_sample``.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, a time that is not the next one, shapes that do
+                not match, numbers that are not finite, or ``s_noise`` out of range.
+        """
+        if s_noise != 1.0:
+            s_noise = self._check_step("s_noise", s_noise)
+        self._require_timesteps("step")
+        i = self._locate(timestep)
+        if i < len(self._times) and abs(self._value(timestep) - self._times[i]) > 1e-2:
+            raise ValueError(
+                f"timestep={self._value(timestep):g} is not the next one, {self._times[i]:g}: the "
+                "error of a step changes the times after it, so read scheduler.timesteps anew for "
+                "each call, or use scheduler.sample."
+            )
+        if self._judges and i < len(self._times):
+            self._judge(model_output, sample, i)
+        return self._advance(
+            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
+        )
+
+    def sample(
+        self,
+        denoise: Callable[..., Array],
+        x: Array,
+        *,
+        generator: Generator = None,
+        s_noise: float = 1.0,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Array:
+        """Make a whole run.
+
+        Args:
+            denoise: The model, ``denoise(x, sigma) -> x0`` as in k-diffusion, or ``denoise(x,
+                alpha, sigma)`` or ``denoise(x, alpha, sigma, cond)`` as elsewhere here, with
+                alpha = 1 and cond = None; sigma is a float.
+            x: Noise of standard deviation ``init_noise_sigma``, any shape.
+            generator: Source of noise, or a list with one for each sample; for eta > 0.
+            s_noise: Factor on the noise.
+            callback: Called after each step tried, with a dict: ``x`` (the sample now), ``i``
+                (number of the trial), ``sigma`` (its level now), ``denoised`` (the first data
+                prediction of the trial), ``error``, ``h`` (the next step size), ``accepted``, and
+                what ``info`` counts so far.
+
+        Returns:
+            The sample at the lowest sigma, shape of x.
+
+        Raises:
+            TypeError: ``denoise`` cannot be called, or arrays of different libraries.
+            ValueError: The model returns numbers that are not finite, or the tolerances ask for
+                too many steps.
+        """
+        ask = asking(denoise)
+        self.set_timesteps()
+        self.set_begin_index(0)
+        i, denoised, counts = 0, None, {"steps": 0, "nfe": 0, "n_accept": 0, "n_reject": 0}
+        while i < len(self._times):
+            here, (_, place) = self.stages[i].here, self._places[i]
+            x0 = ask(x, here.sigma)
+            denoised = x0 if place == 0 else denoised
+            on_x, on_x0 = self.output_weights(i)
+            x = self.step(on_x * x + on_x0 * x0, self.timesteps[i], x, s_noise, generator)[0]
+            whole, _ = self._places[i]
+            closes = self.completes(i)
+            i += 1
+            if callback is not None and closes:
+                counts["steps"] += 1
+                counts["nfe"] = i
+                counts["n_accept" if whole.accepted else "n_reject"] += 1
+                callback(
+                    {
+                        "x": x,
+                        "i": counts["steps"] - 1,
+                        "sigma": whole.landing,
+                        "denoised": denoised,
+                        "error": self._error,
+                        "h": self._controller.h,
+                        "accepted": whole.accepted,
+                        **counts,
+                    }
+                )
+        return x
+
+
+def _judging_row(here: Sequence[Level], target: Level) -> Weights:
+    """The same step by one order less, from all calls but the newest."""
+    row = singlestep_row(here[1:], target, "dpmsolver", midpoint=True)
+    return Weights((0.0, *row.x), (), (0.0, *row.eps))
+
+
+def asking(denoise: Callable[..., Array]) -> Callable[[Array, float], Array]:
+    """A model of either signature as ``ask(x, sigma)``."""
+    if not callable(denoise):
+        raise TypeError(f"denoise={denoise!r} must be a function of a sample and its sigma.")
+    try:
+        arguments = inspect.signature(denoise).parameters.values()
+    except ValueError:  # a builtin that does not tell
+        return lambda x, sigma: denoise(x, sigma)
+    needed = [a for a in arguments if a.default is a.empty and a.kind in (0, 1)]
+    if "alpha" in (a.name for a in arguments) or len(needed) > 2:
+        return lambda x, sigma: denoise(x, 1.0, sigma, *[None] * (len(needed) - 3))
+    return lambda x, sigma: denoise(x, sigma)
+
+
+__all__ = ["Controller", "DPMAdaptiveScheduler", "asking"]
