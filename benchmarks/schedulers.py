@@ -338,7 +338,7 @@ def measured(row: Row, device: str, seconds: float) -> Line:
     times = {
         "run": [whole(fresh(row, theirs, device), row, x, output) for theirs in sides],
         "again": [grid(row, theirs, itertools.repeat(STEPS)) for theirs in sides],
-        "new": [grid(row, theirs, itertools.cycle(range(21, 151))) for theirs in sides],
+        "new": [grid(row, theirs, itertools.cycle(range(21, 41))) for theirs in sides],
         "constructor": [lambda theirs=theirs: made(row, theirs) for theirs in sides],
     }
     for title, runs in times.items():
@@ -433,7 +433,7 @@ def curves(seconds: float) -> None:
             seen.add((row.scheduler, option))
             config = {option: True}
             again = grid(row, False, itertools.repeat(STEPS), **config)
-            new = grid(row, False, itertools.cycle(range(21, 151)), **config)
+            new = grid(row, False, itertools.cycle(range(21, 41)), **config)
             theirs = grid(row, True, itertools.repeat(STEPS), **config)
             (a, b), (c,) = medians([again, theirs], seconds, "cpu"), medians([new], seconds, "cpu")
             print(
