@@ -632,7 +632,7 @@ QUIRKS: tuple[Quirk, ...] = (
         "every run",
         "Euler-Maruyama over dt = 1/N, though the times lie (1 - sampling_eps)/(N - 1) apart.",
         "The reverse transition between two levels is known exactly (ancestral sampling).",
-        "at 10 steps the first step carries a point mass to 0.70 of its place",
+        "below about 500 steps the last step overshoots, and the result is noise",
     ),
     # --- consistency ---
     Quirk(

@@ -376,7 +376,9 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
 
     title = "Score SDE VP"
     family = "Score SDE"
-    good_for = "The reverse SDE of a variance-preserving process, at any times; hundreds of steps."
+    good_for = (
+        "The reverse SDE of a variance-preserving process; a thousand steps, fewer by the paper."
+    )
     reference = Reference(*REFERENCE, "Equations 11 and 33, appendix F.")
     _compatibles = ()
 
