@@ -184,7 +184,7 @@ def facts(name: str) -> dict[str, str]:
     called = [f'"{label}"' for label, (cls, _) in NAMES.items() if cls == name]
     return {
         "order": str(max(plan.orders)),
-        "model calls a step": str(made.order),
+        "model calls a step": f"{round(plan.nfe / plan.steps)}",
         "fresh noise": "yes" if draws else "if asked" if asked else "no",
         "names elsewhere": ", ".join(called) or "-",
     }
