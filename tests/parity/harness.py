@@ -28,7 +28,9 @@ class Case:
 
     def __str__(self) -> str:
         parts = {**self.config, **(self.grid or {}), **self.step}
-        text = ",".join(f"{key}={getattr(value, '__name__', value)}" for key, value in parts.items())
+        text = ",".join(
+            f"{key}={getattr(value, '__name__', value)}" for key, value in parts.items()
+        )
         return f"{self.scheduler}-{self.steps}-{text}"[:110]
 
     @property
