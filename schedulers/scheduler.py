@@ -523,7 +523,8 @@ class Scheduler(ConfigMixin):
             eps = (1.0 / here.sigma, 0.0, -here.alpha / here.sigma)
         else:
             eps = (read.eps_x, read.eps_out, 0.0)
-        if self._alters or wx == we == 0.0:
+        x0_noise = self._x0_noise(stage, key)
+        if self._alters or wx == we == x0_noise == 0.0:
             now = (wx + we * eps[0], we * eps[1], w0 + we * eps[2])
         else:
             now = (wx + w0 * read.x0_x + we * eps[0], w0 * read.x0_out + we * eps[1], 0.0)
@@ -532,7 +533,6 @@ class Scheduler(ConfigMixin):
             for lag in range(1, len(past))
             for part in (row.x, row.x0, row.eps)
         ]
-        x0_noise = self._x0_noise(stage, key)
         return Plan(
             x0=_terms(read.x0_x, read.x0_out, 0.0, x0_noise),
             prev=_terms(*now, row.noise, on_landed, *older),

@@ -237,4 +237,5 @@ def test_a_swapped_scheduler_makes_the_images_of_theirs(b: str) -> None:
             assert found_times == times, f"{a} -> {b} {config}"
         else:
             assert found_times == pytest.approx(times, rel=FEW_ULPS), f"{a} -> {b} {config}"
-        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4, equal_nan=True)
+        # An option that steers moves samples by tenths; SA-Solver's float32 weights, by 3e-4.
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3, equal_nan=True)
