@@ -111,7 +111,7 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
         defaults = [name for name in config if name not in given]
         if defaults:
             config["_use_default_values"] = defaults
-        self._config = FrozenDict({**hidden, **config})
+        self._config = self._made_with = FrozenDict({**hidden, **config})
         init(self, **values)
 
     return wrapper
@@ -124,6 +124,8 @@ class ConfigMixin(PushToHubMixin):
     #: Whether other classes can be made from this one's config, as in diffusers.
     has_compatibles = True
     _config: FrozenDict
+    #: The config as the constructor left it, whatever replaced it since.
+    _made_with: FrozenDict
     #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {}
     #: Former names of parameters: {former: present}.

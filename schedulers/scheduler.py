@@ -345,7 +345,8 @@ class Scheduler(ConfigMixin):
         """Where the grids of equal objects are."""
         held: tuple[Any, Shelf | None] | None = self.__dict__.get("_shelf_of")
         if held is None or held[0] is not self._config:
-            held = self._shelf_of = (self._config, shelf_for(type(self), self._config))
+            shelf = shelf_for(type(self), self._made_with, self._config)
+            held = self._shelf_of = (self._config, shelf)
         return held[1]
 
     def _beside_config(self) -> tuple[Any, ...]:

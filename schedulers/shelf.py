@@ -57,16 +57,28 @@ class Shelf:
 
 
 @functools.lru_cache(maxsize=MOST_SHELVES)
-def _shelf(cls: type, config: tuple[tuple[str, Any], ...]) -> Shelf:
-    del cls, config
+def _shelf(
+    cls: type, made: tuple[tuple[str, Any], ...], now: tuple[tuple[str, Any], ...]
+) -> Shelf:
+    del cls, made, now
     return Shelf()
 
 
-def shelf_for(cls: type, config: FrozenDict) -> Shelf | None:
-    """The shelf of a class and config; None where a config holds an array."""
+def _items(config: FrozenDict) -> tuple[tuple[str, Any], ...]:
     items = ((k, tuple(v) if type(v) is list else v) for k, v in config.items() if k[0] != "_")
+    return tuple(items)
+
+
+def shelf_for(cls: type, made: FrozenDict, now: FrozenDict) -> Shelf | None:
+    """The shelf of a class and config; None where a config holds an array.
+
+    Args:
+        cls: The class.
+        made: The config that an object was made with: its table stays that one's.
+        now: The config that it has since it was replaced, which its grids heed.
+    """
     try:
-        return _shelf(cls, tuple(items))
+        return _shelf(cls, _items(made), _items(now))
     except TypeError:
         return None
 

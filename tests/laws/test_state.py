@@ -234,6 +234,22 @@ def test_a_shared_grid_is_the_one_laid_out_afresh(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_replaced_config_leads_nobody_else_astray(name: str) -> None:
+    """The table stays the one of the constructor, and so must the grids laid out from it."""
+    shelf._shelf.cache_clear()
+    change = {"num_train_timesteps": 500}
+    if not change.keys() <= SCHEDULERS[name]._init_keys():
+        return
+    wanted = make(name, **change)
+    shelf._shelf.cache_clear()
+    replaced = SCHEDULERS[name]()
+    replaced.register_to_config(**change)
+    with contextlib.suppress(ValueError):
+        lay_out(replaced, STEPS)
+    assert make(name, **change).sigmas.tolist() == wanted.sigmas.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_exported_array_can_be_written(name: str) -> None:
     """Callers who write to what they see change no other object, nor the grid itself."""
     for kind in ("np", "pt"):
