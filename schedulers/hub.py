@@ -78,7 +78,9 @@ def client(why: str) -> ModuleType:
         ImportError: It is not installed; the message says for what it is needed.
     """
     try:
-        import huggingface_hub
+        # Its modules too: the package itself brings them only with a name out of them.
+        import huggingface_hub.constants
+        import huggingface_hub.errors
     except ImportError as error:
         raise ImportError(
             f"{why} needs huggingface_hub (pip install huggingface_hub); folders need nothing."

@@ -37,6 +37,18 @@ print(all(hasattr(schedulers, name) for name in schedulers.__all__), schedulers.
     assert run(code) == "True schedulers.params"
 
 
+def test_the_hub_is_asked_by_a_process_that_never_met_it(tmp_path: Path) -> None:
+    """The client brings its modules late; nobody else may have brought them."""
+    code = f"""
+import schedulers
+try:
+    schedulers.DDIMScheduler.from_pretrained("a/b", local_files_only=True, cache_dir={str(tmp_path)!r})
+except schedulers.HubError as error:
+    print("is not in the cache" in str(error))
+"""
+    assert run(code) == "True"
+
+
 def test_numpy_runs_without_torch_and_scipy() -> None:
     """As on a machine where neither is installed."""
     code = """
