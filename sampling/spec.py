@@ -22,8 +22,8 @@ MAX_SAMPLES = 64
 MAX_SEED = 2**32 - 1
 MAX_NUMBERS = 4000
 MAX_QUERY = 60_000
-# Parameters that decide how a library user holds arrays, not what comes out of a run.
-NOT_OURS = frozenset({"tensor_format", "solver_p", "tau_func"})
+# Parameters that decide how a library user holds arrays, or that a control of the page replaces.
+NOT_OURS = frozenset({"tensor_format", "timestep_values", "solver_p", "tau_func"})
 
 Value = bool | int | float | str | None | tuple[float, ...]
 Pairs = tuple[tuple[str, Value], ...]

@@ -72,26 +72,29 @@ def _numbers(values: Any, name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def check_times(timesteps: Any, train_steps: int, whole: bool) -> np.ndarray:
+def check_times(
+    timesteps: Any, train_steps: int, whole: bool, name: str = "timesteps"
+) -> np.ndarray:
     """Custom timesteps as a descending float64 array.
 
     Args:
         timesteps: List, array or tensor of numbers.
         train_steps: Number of training steps T.
         whole: Whether they must be training steps, not fractions of them.
+        name: What the caller calls them.
 
     Raises:
         TypeError: They are not numbers.
         ValueError: Empty, not finite, not strictly descending, outside [0, T), or fractions.
     """
-    times = _numbers(timesteps, "timesteps")
+    times = _numbers(timesteps, name)
     if whole and (times % 1 != 0).any():
-        raise ValueError(f"timesteps={shown(times.tolist())} must be whole training steps.")
+        raise ValueError(f"{name}={shown(times.tolist())} must be whole training steps.")
     if (np.diff(times) >= 0).any():
-        raise ValueError(f"timesteps={shown(times.tolist())} must be in descending order.")
+        raise ValueError(f"{name}={shown(times.tolist())} must be in descending order.")
     if times[0] >= train_steps or times[-1] < 0:
         raise ValueError(
-            f"timesteps run from {times[0]:g} to {times[-1]:g}; they must lie in "
+            f"{name} run from {times[0]:g} to {times[-1]:g}; they must lie in "
             f"0..{train_steps - 1} (num_train_timesteps={train_steps})."
         )
     return times

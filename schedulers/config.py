@@ -26,7 +26,7 @@ CONFIG_NAME = "scheduler_config.json"
 #: Version of diffusers whose configs these are.
 DIFFUSERS_VERSION = "0.42.1"
 #: Keywords of ours that upstream does not know; written only where they differ from the default.
-OWN_KEYWORDS = ("compat", "tensor_format")
+OWN_KEYWORDS = ("compat", "tensor_format", "timestep_values")
 
 
 class FrozenDict(dict[str, Any]):
@@ -106,8 +106,9 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
             if value is not parameter.default:
                 values[parameter.name] = parameter.check(value)
         config = {k: v for k, v in values.items() if k not in OWN_KEYWORDS}
-        if values.get("compat", "diffusers") != "diffusers":
-            config["compat"] = values["compat"]
+        for name, usual in (("compat", "diffusers"), ("timestep_values", None)):
+            if values.get(name, usual) != usual:
+                config[name] = values[name]
         defaults = [name for name in config if name not in given]
         if defaults:
             config["_use_default_values"] = defaults

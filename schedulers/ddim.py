@@ -9,7 +9,6 @@ import numpy as np
 
 from . import params as p
 from .arrays import Array, Generator
-from .checks import check_one_way, check_times
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.exponential import ddim_row, posterior_variance
@@ -62,6 +61,7 @@ class DDIMScheduler(VpScheduler):
         sample_max_value: p.SampleMaxValue = 1.0,
         timestep_spacing: p.TimestepSpacing = "leading",
         rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        timestep_values: p.TimestepValues = None,
         compat: p.Compat = "diffusers",
         tensor_format: p.TensorFormat = None,
     ) -> None:
@@ -84,7 +84,8 @@ class DDIMScheduler(VpScheduler):
         """Lay out a run, from a number of steps or from the timesteps themselves.
 
         Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            num_inference_steps: Number of steps N, 1..num_train_timesteps; with the constructor's
+                ``timestep_values`` their number or None.
             device: Where ``timesteps`` go (torch only).
             timesteps: Custom training steps, strictly descending; a step then leads to the next
                 of them, whatever ``compat`` says, since there is no stride.
@@ -96,13 +97,9 @@ class DDIMScheduler(VpScheduler):
             ValueError: Both or neither given, out of range, not descending, or the noise schedule
                 is undefined on the grid.
         """
-        check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
-        self._on_grid = timesteps is not None or self.compat == "paper"
-        if timesteps is None:
-            self._set_spaced(num_inference_steps, device, offset)
-        else:
-            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
-            self._set_times(times, len(times), device)
+        custom = self._custom_times(num_inference_steps, timesteps)
+        self._on_grid = custom is not None or self.compat == "paper"
+        self._set_run(custom, num_inference_steps, device, offset)
 
     def _target(self, t: int, times: np.ndarray, i: int) -> Level:
         if self._on_grid:

@@ -10,7 +10,6 @@ import numpy as np
 
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import check_one_way, check_times
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .prediction import Reading, reading
@@ -77,6 +76,7 @@ class DDPMScheduler(VpScheduler):
         timestep_spacing: p.TimestepSpacing = "leading",
         steps_offset: p.StepsOffset = 0,
         rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        timestep_values: p.TimestepValues = None,
         compat: p.Compat = "diffusers",
         tensor_format: p.TensorFormat = None,
     ) -> None:
@@ -96,7 +96,8 @@ class DDPMScheduler(VpScheduler):
         """Lay out a run, from a number of steps or from the timesteps themselves.
 
         Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            num_inference_steps: Number of steps N, 1..num_train_timesteps; with the constructor's
+                ``timestep_values`` their number or None.
             device: Where ``timesteps`` go (torch only).
             timesteps: Custom training steps, strictly descending.
             offset: Added to spaced times, as the first versions of diffusers had it; in the
@@ -107,13 +108,9 @@ class DDPMScheduler(VpScheduler):
             ValueError: Both or neither given, out of range, not descending, or the noise schedule
                 is undefined on the grid.
         """
-        check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
-        self.custom_timesteps = timesteps is not None
-        if timesteps is None:
-            self._set_spaced(num_inference_steps, device, offset)
-        else:
-            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
-            self._set_times(times, len(times), device)
+        custom = self._custom_times(num_inference_steps, timesteps)
+        self.custom_timesteps = custom is not None
+        self._set_run(custom, num_inference_steps, device, offset)
 
     def previous_timestep(self, timestep: int) -> int:
         """The training step that a step from ``timestep`` leads to; -1 is the clean end."""

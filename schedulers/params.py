@@ -246,6 +246,18 @@ TrainedBetas = Annotated[
     Range(0.0, 1.0, low_open=True, high_open=True),
     About("Betas given one by one instead of by a named schedule.", "noise schedule", True),
 ]
+TimestepValues = Annotated[
+    list[int] | None,
+    Range(0, 99_999),
+    About(
+        "Custom training times of every run, strictly descending, as the first versions of "
+        "diffusers had them; set_timesteps then takes their number. Kept out of the config "
+        "unless given; today's set_timesteps(timesteps=...) says the same for one run.",
+        "spacing",
+        True,
+        "steps",
+    ),
+]
 RescaleBetasZeroSnr = Annotated[
     bool,
     About(

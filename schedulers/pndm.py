@@ -77,6 +77,7 @@ class PNDMScheduler(CountedVpScheduler):
         prediction_type: p.PredictionType = "epsilon",
         timestep_spacing: p.TimestepSpacing = "leading",
         steps_offset: p.StepsOffset = 0,
+        timestep_values: p.TimestepValues = None,
         compat: p.Compat = "diffusers",
         tensor_format: p.TensorFormat = None,
     ) -> None:
@@ -101,7 +102,8 @@ class PNDMScheduler(CountedVpScheduler):
         """Lay out a run of N steps: N + 9 model calls, or N + 1 with ``skip_prk_steps``.
 
         Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            num_inference_steps: Number of steps N, 1..num_train_timesteps; with the constructor's
+                ``timestep_values`` their number.
             device: Where ``timesteps`` go (torch only).
             offset: Added to the times, as the first versions of diffusers had it; in the config
                 it is ``steps_offset``.
@@ -110,7 +112,13 @@ class PNDMScheduler(CountedVpScheduler):
             TypeError: ``num_inference_steps`` is not an integer.
             ValueError: It is out of range, or the noise schedule is undefined on the grid.
         """
-        self._set_spaced(num_inference_steps, device, offset)
+        custom = self._custom_times(num_inference_steps)
+        self._set_run(custom, num_inference_steps, device, offset)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether rows go by the number of calls and the stride, as upstream; else by the grid."""
+        return self.compat == "diffusers" and self.config.get("timestep_values") is None
 
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._stride = self._train_steps // n
@@ -118,7 +126,7 @@ class PNDMScheduler(CountedVpScheduler):
             prk, plms = times[:0], np.concatenate([times[:2], times[1:]])
         else:
             starts, ends = times[:-1][:3], times[1:][:3]
-            halves = (starts - ends) // 2 if self.compat == "paper" else self._stride // 2
+            halves = self._stride // 2 if self._counts else (starts - ends) // 2
             prk = np.stack([starts, ends + halves, ends + halves, ends], axis=1).ravel()
             plms = times[3:] if len(times) > 3 else times[-1:]
         for shared in (prk, plms):
@@ -140,7 +148,7 @@ class PNDMScheduler(CountedVpScheduler):
         return vp_level(t, self._abar(min(int(t), last)) if t >= 0 else self._final_abar)
 
     def _target(self, t: int, times: np.ndarray, i: int) -> Level:
-        if self.compat == "paper":
+        if not self._counts:
             return self._level(float(times[i + 1]) if i + 1 < len(times) else -1.0)
         return self._landing(i, t)
 
@@ -152,9 +160,9 @@ class PNDMScheduler(CountedVpScheduler):
 
     def _begins(self, number: int, t: float, here: Level) -> Level:
         """Where the step that this call belongs to is taken to start; ``here`` by the paper."""
-        if self.compat == "diffusers" and number < len(self._prk_times):
+        if self._counts and number < len(self._prk_times):
             return self._level(self._prk_times[number // 4 * 4])
-        if self.compat == "diffusers" and self._repeats(number):
+        if self._counts and self._repeats(number):
             return self._level(t + self._stride)
         return here
 
@@ -173,7 +181,7 @@ class PNDMScheduler(CountedVpScheduler):
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         number, target = i, past[0].target
-        if self.compat == "diffusers":
+        if self._counts:
             number = i if key[0] is None else key[0]
             target = self._landing(number, past[0].t)
         # The sample to start from, and the slopes with their weights, as numbers of calls ago.
@@ -227,7 +235,7 @@ class PNDMScheduler(CountedVpScheduler):
 
     def _number(self) -> int:
         """The number of the next call by which rows go: the position, upstream the count."""
-        return self.counter if self.compat == "diffusers" else self._step_index or 0
+        return self.counter if self._counts else self._step_index or 0
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
@@ -249,7 +257,7 @@ class PNDMScheduler(CountedVpScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or a timestep that is
                 not in the schedule.
         """
-        key = (self.counter if self.compat == "diffusers" else None,)
+        key = (self.counter if self._counts else None,)
         result = self._advance(model_output, timestep, sample, key=key, return_dict=return_dict)
         self.counter += 1
         self._let_go()

@@ -180,6 +180,33 @@ class VpScheduler(TrainedScheduler):
         times = np.arange(steps, dtype=np.int64)[::-1].copy()
         self._install(times, np.append(self._rho_table[::-1], np.float32(0.0)), None)
 
+    def _custom_times(
+        self, num_inference_steps: int | None, timesteps: Any = None
+    ) -> np.ndarray | None:
+        """Custom times, of the call or else of the constructor; None for spaced ones."""
+        name, values = "timesteps", self.config.get("timestep_values")
+        if timesteps is None and values is not None:
+            name, timesteps, n = "timestep_values", values, num_inference_steps
+            if n is not None and check_steps(n, self._train_steps) != len(values):
+                raise ValueError(
+                    f"num_inference_steps={n}: timestep_values holds {len(values)} times, and a "
+                    "run takes all of them."
+                )
+        else:
+            check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
+        if timesteps is None:
+            return None
+        return check_times(timesteps, self._train_steps, True, name).astype(np.int64)
+
+    def _set_run(
+        self, custom: np.ndarray | None, num_inference_steps: int | None, device: Any, offset: int
+    ) -> None:
+        """Lay out a run over custom times, or over spaced ones."""
+        if custom is None:
+            self._set_spaced(num_inference_steps, device, offset)
+        else:
+            self._set_times(custom, len(custom), device)
+
     def _set_spaced(self, num_inference_steps: int | None, device: Any, offset: int = 0) -> None:
         offset = check_whole("offset", offset, 0, self._train_steps)
         config = self.config

@@ -41,3 +41,54 @@ def test_ddim_on_custom_times_steps_to_the_next(compat: str) -> None:
     assert [stage.target.t for stage in scheduler.stages] == [700, 350, 20, -1]
     scheduler.set_timesteps(10)  # and back on the spaced grid
     assert scheduler.stages[0].target.t == 800
+
+
+VALUES = [999, 700, 350, 20, 3]
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler"])
+def test_values_of_the_constructor_are_the_times_of_every_run(name: str) -> None:
+    older, today = SCHEDULERS[name](timestep_values=np.array(VALUES)), SCHEDULERS[name]()
+    for ways in ({"num_inference_steps": 5}, {}):
+        older.set_timesteps(**ways)
+        today.set_timesteps(timesteps=VALUES)
+        assert older.timesteps.tolist() == VALUES
+        assert older.stages == today.stages
+    older.set_timesteps(timesteps=[500, 1])  # what is said last counts
+    assert older.timesteps.tolist() == [500, 1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"skip_prk_steps": True}])
+def test_pndm_on_values_goes_by_its_grid(settings: dict[str, bool]) -> None:
+    paper = make("PNDMScheduler", 10, compat="paper", **settings)
+    spaced = make("DDPMScheduler", 10).timesteps.tolist()
+    older = make("PNDMScheduler", 10, timestep_values=spaced, **settings)
+    assert older.timesteps.tolist() == paper.timesteps.tolist()
+    assert [older.row(i) for i in range(11)] == [paper.row(i) for i in range(11)]
+    x = noise(1)
+    for t in paper.timesteps:
+        a, b = (s.step(np.tanh(x), t, x).prev_sample for s in (older, paper))
+        assert np.array_equal(a, b)
+        x = a
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler"])
+def test_values_that_do_not_fit_a_run_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="num_inference_steps=50: timestep_values holds 5 times"):
+        SCHEDULERS[name](timestep_values=VALUES).set_timesteps(50)
+    with pytest.raises(ValueError, match="timestep_values.*descending"):
+        SCHEDULERS[name](timestep_values=VALUES[::-1]).set_timesteps(5)
+    with pytest.raises(ValueError, match="timestep_values run from"):
+        SCHEDULERS[name](timestep_values=[1000, 1]).set_timesteps(2)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler"])
+def test_values_are_saved_only_where_given(name: str) -> None:
+    plain, older = SCHEDULERS[name](), SCHEDULERS[name](timestep_values=VALUES)
+    assert "timestep_values" not in plain.config
+    assert "timestep_values" not in plain.to_json_string()
+    again = SCHEDULERS["EulerDiscreteScheduler"].from_config(older.config)
+    again = SCHEDULERS[name].from_config(again.config)
+    again.set_timesteps(5)
+    assert again.config["timestep_values"] == VALUES
+    assert again.stages[0].target.t == (700 if name != "PNDMScheduler" else again.stages[1].t)
