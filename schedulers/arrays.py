@@ -342,7 +342,10 @@ def torch_backend() -> TorchBackend:
 @cache
 def torch_is_installed() -> bool:
     """Whether torch can be imported; it is not imported to find out."""
-    return importlib.util.find_spec("torch") is not None
+    try:
+        return importlib.util.find_spec("torch") is not None
+    except (ImportError, ValueError):  # an import hook forbids it
+        return False
 
 
 def backend_of(x: Array, name: str) -> NumpyBackend | TorchBackend:

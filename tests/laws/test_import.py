@@ -63,7 +63,7 @@ from schedulers import SCHEDULERS
 for name, cls in SCHEDULERS.items():
     known = {p.name for p in cls.parameters()}
     beta = {"use_beta_sigmas": True} if "use_beta_sigmas" in known else {}
-    s = cls(tensor_format="np", **beta)
+    s = cls(**beta)
     s.set_timesteps(5)
     x = np.ones((2, 3))
     if s.call_form == "karras_ve":
