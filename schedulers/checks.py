@@ -32,6 +32,8 @@ def check_whole(name: str, value: Any, low: int, high: int, note: str = "") -> i
         TypeError: It is not an integer (whole floats pass).
         ValueError: It is out of bounds.
     """
+    if type(value) is int and low <= value <= high:
+        return value
     allowed = f"{low}..{high}{note}"
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -163,8 +165,8 @@ def check_one_way(given: Mapping[str, Any]) -> None:
         ValueError: None or several were given.
     """
     used = [name for name, value in given.items() if value is not None]
-    names = ", ".join(given)
     if len(used) != 1:
+        names = ", ".join(given)
         raise ValueError(f"pass exactly one of {names}; got {', '.join(used) or 'none of them'}.")
 
 

@@ -53,7 +53,7 @@ class FlowScheduler(CountedScheduler):
         if self.compat == "paper":
             high, low = 1.0, 1.0 / len(self)
         # Upstream's ends are shifted already, and the run shifts them again.
-        return np.linspace(high * len(self), low * len(self), n) / len(self)
+        return spacing.linspace(high * len(self), low * len(self), n) / len(self)
 
     def _sigma_to_t(self, sigma: Any, log_sigmas: Any = None) -> Any:
         """T times sigma."""
@@ -227,22 +227,23 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
         if levels is None:
             levels = self._ramp(n) if times is None else times / total
         levels = (levels if follows_times else self._shifted(levels, mu)).astype(np.float32)
-        final = np.float32(0.0)
+        final = 0.0
         if self.config["invert_sigmas"]:
-            levels, final, times = np.float32(1.0) - levels, np.float32(1.0), None
+            levels, final, times = np.float32(1.0) - levels, 1.0, None
         if times is None:
             times = levels * total
-        self._install(times, np.append(levels, final), n, device)
+        self._install(times, spacing.ended(levels, final), n, device)
 
     def _check_visited(self) -> None:
-        levels = [self._level(0.0, sigma) for sigma in self._rhos[:-1]]
-        worst = next((lv for lv in levels if not 0.0 < lv.sigma <= 1.0), None)
+        shown = self._rhos[:-1]
+        noise = [1.0 - sigma for sigma in shown] if self._inverted else shown
+        worst = next((sigma for sigma in noise if not 0.0 < sigma <= 1.0), None)
         if worst is not None:
             config = self.config
             names = ("shift", "shift_terminal", "invert_sigmas", "num_train_timesteps")
             told = ", ".join(f"{name}={config[name]!r}" for name in names)
             raise ValueError(
-                f"{told} lead to sigma={worst.sigma:g} in float32; a flow runs inside (0, 1]."
+                f"{told} lead to sigma={worst:g} in float32; a flow runs inside (0, 1]."
             )
 
     def _level(self, t: float, sigma: float) -> Level:

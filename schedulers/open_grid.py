@@ -190,11 +190,11 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             if times[0] > len(table) - 1:
                 self._times, self._rhos = times.tolist(), ()
                 self._check_visited()
-            levels = np.interp(times, np.arange(len(table)), table)
+            levels = np.interp(times, spacing.counting(len(table)), table)
         else:
             levels, times = self._place_curve(levels)
         curved = any(self._setting(name) for name in GRIDS)
-        sigmas = np.append(levels, self._final_sigma(levels, curved)).astype(np.float32)
+        sigmas = spacing.ended(levels, self._final_sigma(levels, curved))
         self._install(times, sigmas, len(times), device)
 
     def _make_custom(self, sigmas: np.ndarray, device: Any) -> None:

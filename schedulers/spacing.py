@@ -39,6 +39,13 @@ def linspace(start: float, end: float, n: int) -> Float64:
     return numbers
 
 
+def ended(levels: NDArray[Any], final: float, dtype: Any = np.float32) -> NDArray[Any]:
+    """Levels with the final one behind them."""
+    whole = np.empty(len(levels) + 1, dtype)
+    whole[:-1], whole[-1] = levels, final
+    return whole
+
+
 def trailing_timesteps(n: int, first: int, train_steps: int, exact: bool) -> Float64:
     """Every T / n-th time from ``first`` down, less one.
 
@@ -181,10 +188,11 @@ def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Fl
         return np.zeros(len(sigmas))
     log_sigmas = np.log(np.maximum(sigmas, 1e-10))
     low = log_table[1:-1].searchsorted(log_sigmas.astype(np.float64, copy=False), side="right")
+    high = low + 1
     below = log_table[low]
-    gap = below - log_table[low + 1]
+    gap = below - log_table[high]
     if not gap.all():
         # Neighbours can be equal where betas are too small for float32: either time will do.
         gap[gap == 0.0] = 1.0
     w = np.minimum(np.maximum((below - log_sigmas) / gap, 0.0), 1.0)
-    return np.asarray((1.0 - w) * low + w * (low + 1), dtype=np.float64)
+    return np.asarray((1.0 - w) * low + w * high, dtype=np.float64)

@@ -87,7 +87,8 @@ class TrainedScheduler(Scheduler):
     def _check_visited(self) -> None:
         """Refuse times that the table does not have, and levels at which nothing is defined."""
         table, times = len(self._table), self._lookup_times()
-        late = [t for t in times if t > table - 1]
+        last = table - 1
+        late = [t for t in times if t > last]
         # One time past the end is an offset that upstream's interpolation clamps; a table that is
         # too short, or an offset of many steps, is a mistake.
         if late and (table < self._train_steps or len(late) > self._late_times_allowed):
@@ -99,11 +100,12 @@ class TrainedScheduler(Scheduler):
                 )
             raise ValueError(
                 f"steps_offset={self.config['steps_offset']!r} leads to t={late[0]:g}, past the "
-                f"last training step {table - 1}: choose a smaller offset."
+                f"last training step {last}: choose a smaller offset."
             )
-        for rho in self._rhos if self.ascends else self._rhos[:-1]:
+        visited, inf = self._rhos if self.ascends else self._rhos[:-1], np.inf
+        for rho in [rho for rho in visited if not 0.0 < rho < inf]:
             clean = rho == 0.0 and self._starts_clean
-            if not (0.0 < rho < np.inf or clean or (rho == np.inf and self._pure_noise_ok())):
+            if not (clean or (rho == inf and self._pure_noise_ok())):
                 raise self._undefined(rho)
 
     def _undefined(self, rho: float) -> ValueError:
@@ -226,7 +228,7 @@ class VpScheduler(TrainedScheduler):
             self._times, self._rhos = times.tolist(), ()
             self._check_visited()
         final = self._target(int(times[-1]), times, len(times) - 1)
-        self._install(times, np.append(self._rho_table[times], np.float32(final.rho)), n, device)
+        self._install(times, spacing.ended(self._rho_table[times], final.rho), n, device)
 
     def _pure_noise_ok(self) -> bool:
         # At zero terminal SNR the last training level is pure noise, which v and x0 survive.
@@ -405,7 +407,7 @@ class SigmaScheduler(Scaled, LevelScheduler):
                 exact=self.compat == "paper",
             )
         times = times.astype(self._spacing_dtype)
-        steps = np.arange(len(self._rho_table))
+        steps = spacing.counting(len(self._rho_table))
         if check and times[0] > len(steps) - 1:
             self._times, self._rhos = times.tolist(), ()
             self._check_visited()
@@ -414,7 +416,7 @@ class SigmaScheduler(Scaled, LevelScheduler):
         if curved is not None:
             levels, times = curved, spacing.times_of(curved, self._log_rho_table)
         final = self._rho_table[0] if self._setting("final_sigmas_type") == "sigma_min" else 0.0
-        return times, np.append(levels, final).astype(self._spacing_dtype)
+        return times, spacing.ended(levels, final, self._spacing_dtype)
 
     def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
         """Sigmas at fractional times: linear in sigma between training steps."""
@@ -539,7 +541,9 @@ class MidpointScheduler(TwoCallScheduler):
     @staticmethod
     def _doubled(levels: np.ndarray) -> np.ndarray:
         """Every level but the first twice, the last three times: what upstream shows."""
-        return np.concatenate([levels[:1], np.repeat(levels[1:], 2), levels[-1:]])
+        doubled = np.empty(2 * len(levels), levels.dtype)
+        doubled[::2], doubled[1:-1:2], doubled[-1] = levels, levels[1:], levels[-1]
+        return doubled
 
     def _noised_to(self, i: int) -> float:
         if self.compat == "paper":
