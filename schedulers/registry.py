@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .checks import shown
 from .consistency import CMStochasticIterativeScheduler, LCMScheduler, TCDScheduler
 from .cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from .ddim import DDIMScheduler
@@ -146,6 +147,7 @@ def _find(wanted: str) -> tuple[str, Mapping[str, Any]] | None:
     """The class and settings behind a plain name."""
     known: dict[str, tuple[str, Mapping[str, Any]]] = {
         **{_plain(cls): (cls, {}) for cls in SCHEDULERS},
+        **{_plain(cls.removesuffix("Scheduler")): (cls, {}) for cls in SCHEDULERS},
         **{_plain(label): entry for label, entry in NAMES.items()},
     }
     for plain in (wanted, wanted.removeprefix("k")):
@@ -164,7 +166,7 @@ def from_name(name: str, **config: Any) -> Scheduler:
     """A scheduler by class name or by a name people know.
 
     Args:
-        name: "DPM++ 2M Karras", "Euler a", "DDIMScheduler", "dpmpp_2s_ancestral", "k_euler_a",
+        name: "DPM++ 2M Karras", "Euler a", "DDIMScheduler", "LCM", "dpmpp_2s_ancestral", "k_euler_a",
             "sample_dpmpp_2m", ...; case and punctuation do not matter. A last word Karras,
             exponential or beta asks for that curve.
         **config: Constructor keywords; they win over the settings behind the name.
@@ -184,6 +186,6 @@ def from_name(name: str, **config: Any) -> Scheduler:
         labels = {_plain(label): label for label in (*SCHEDULERS, *NAMES)}
         close = difflib.get_close_matches(wanted, labels, n=4, cutoff=0.3)
         listed = ", ".join(labels[c] for c in close) or ", ".join(NAMES)
-        raise ValueError(f"name={name!r} is not a scheduler; the closest are: {listed}.")
+        raise ValueError(f"name={shown(name)} is not a scheduler; the closest are: {listed}.")
     class_name, settings = found
     return SCHEDULERS[class_name](**{**settings, **config})
