@@ -78,6 +78,7 @@ class NumpyBackend:
         return np.clip(x, -bound, bound)
 
     def threshold(self, x: Array, ratio: float, largest: float) -> Array:
+        _require_values(x)
         flat = x.reshape(x.shape[0], -1)
         bound = np.quantile(np.abs(flat), ratio, axis=1).clip(1.0, max(1.0, largest))
         bound = bound.astype(x.dtype)[:, None]
@@ -204,6 +205,7 @@ class TorchBackend:
         return x.clamp(-bound, bound)
 
     def threshold(self, x: Array, ratio: float, largest: float) -> Array:
+        _require_values(x)
         flat = x.reshape(x.shape[0], -1)
         bound = self.torch.quantile(flat.abs(), ratio, dim=1).clamp(1.0, max(1.0, largest))
         bound = bound.unsqueeze(1)
@@ -283,6 +285,14 @@ class TorchBackend:
 
     def join(self, parts: list[Array]) -> Array:
         return self.torch.cat(parts)
+
+
+def _require_values(x: Array) -> None:
+    """Refuse what has no quantile of each sample."""
+    if not x.ndim or 0 in x.shape:
+        raise ValueError(
+            f"thresholding=True needs a batch of values; sample has shape {tuple(x.shape)}."
+        )
 
 
 def _draw(

@@ -155,7 +155,7 @@ class ConfigMixin(PushToHubMixin):
     def _internal_dict(self, config: Mapping[str, Any]) -> None:
         self._config = FrozenDict(config)
 
-    def register_to_config(self, **values: Any) -> None:
+    def register_to_config(self, /, **values: Any) -> None:
         """Replace config entries (as diffusers' pipelines do)."""
         self._config = FrozenDict({**self._config, **values})
 

@@ -86,7 +86,7 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     ) -> Array:
         """The increment over the step, of the tree that a generator's seed stands for."""
         owners = generator if isinstance(generator, (list, tuple)) else [generator]
-        seeded = all(hasattr(owner, "initial_seed") for owner in owners)
+        seeded = bool(owners) and all(hasattr(owner, "initial_seed") for owner in owners)
         each = len(owners) > 1
         if generator is not None and not (seeded and (not each or len(owners) == len(sample))):
             return super()._draw(backend, i, sample, dtype, generator)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import check_steps
+from .checks import check_steps, check_whole, shown
 from .config import configured
 from .dpm_fast import Group, GroupScheduler, group
 from .levels import Level, ve_level
@@ -140,13 +140,18 @@ class DPMAdaptiveScheduler(GroupScheduler):
             attempts: The steps of an earlier run, to be made again without judging them.
 
         Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
+            TypeError: ``num_inference_steps`` is not an integer, ``attempts`` are not steps.
             ValueError: It is out of range, the noise schedule has no two levels, or ``attempts``
                 is empty.
         """
         check_steps(num_inference_steps, self._train_steps)
-        if attempts is not None and not attempts:
-            raise ValueError("attempts is empty; pass scheduler.attempts of a finished run.")
+        if attempts is not None:
+            if not isinstance(attempts, (list, tuple)) or not all(
+                isinstance(whole, Group) for whole in attempts
+            ):
+                raise TypeError(f"attempts={shown(attempts)} must be those of a finished run.")
+            if not attempts:
+                raise ValueError("attempts is empty; pass scheduler.attempts of a finished run.")
         config = self.config
         (high, self._lowest), self._device = self._ends(), device
         self._judges = attempts is None
@@ -176,11 +181,13 @@ class DPMAdaptiveScheduler(GroupScheduler):
     def calls_of(self, steps: int) -> int:
         """Number of model calls of this run as it stands, whatever the number of steps."""
         del steps
+        self._require_timesteps("calls_of")
         return len(self._places)
 
     def completes(self, i: int) -> bool:
         """Whether call ``i`` is the last one of a step, after which it is judged."""
-        whole, place = self._places[i]
+        self._require_timesteps("completes")
+        whole, place = self._places[check_whole("i", i, 0, len(self._places) - 1)]
         return place == whole.order - 1
 
     @property

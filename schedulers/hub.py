@@ -248,6 +248,8 @@ def upload(
     """
     hub = client(f"repo_id={shown(repo_id)}: a repository on the Hub")
     errors = hub.errors
+    if not isinstance(repo_id, str):
+        raise TypeError(f"repo_id={shown(repo_id)} must be 'namespace/name' or a name.")
     try:
         api = hub.HfApi(token=token)
         found = api.create_repo(repo_id, private=private, exist_ok=True).repo_id

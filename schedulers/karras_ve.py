@@ -246,6 +246,14 @@ class KarrasVeScheduler(Scheduler):
             raise ValueError("sigma_prev=0 must be above 0: a step to 0 is not corrected.")
         self._check_pair(sample_prev, sample_hat, backend_of(sample_hat, "sample_hat"))
         backend = backend_of(sample_hat, "sample_hat")
+        if (
+            backend_of(derivative, "derivative") is not backend
+            or derivative.shape != sample_hat.shape
+        ):
+            raise ValueError(
+                f"derivative has shape {tuple(derivative.shape)}; it must be an array like "
+                f"sample_hat, of shape {tuple(sample_hat.shape)}."
+            )
         dtype = backend.compute_dtype(sample_hat.dtype)
         half = 0.5 * (sigma_prev - sigma_hat)
         x0 = backend.combine([(1.0, sample_prev), (sigma_prev, model_output)], sample_hat, dtype)

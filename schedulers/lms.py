@@ -8,7 +8,7 @@ from typing import Any
 
 from . import params as p
 from .arrays import Array
-from .checks import check_curves
+from .checks import check_curves, check_whole
 from .config import configured
 from .levels import Stage
 from .rules.adams import MAX_ORDER, lagrange_weights
@@ -104,7 +104,14 @@ class LMSDiscreteScheduler(SigmaScheduler):
 
         Returns:
             The integral of its Lagrange polynomial over the step.
+
+        Raises:
+            TypeError: One of them is not an integer.
+            ValueError: One of them is out of range.
         """
+        t = check_whole("t", t, 0, len(self._rhos) - 2)
+        order = check_whole("order", order, 1, t + 1, " (the levels up to t)")
+        current_order = check_whole("current_order", current_order, 0, order - 1)
         nodes = [self._rhos[t - k] for k in range(order)]
         return lagrange_weights(nodes, self._rhos[t], self._rhos[t + 1])[current_order]
 

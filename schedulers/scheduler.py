@@ -188,7 +188,7 @@ class Scheduler(ConfigMixin):
     _timesteps: Any
     _own_timesteps: Any
     num_inference_steps: int | None
-    _times: Sequence[float]
+    _times: Sequence[float] = ()
     _rhos: Sequence[float]
     _positions: dict[float, int] | None
     _plans: dict[tuple[Any, ...], Plan]
@@ -226,8 +226,8 @@ class Scheduler(ConfigMixin):
 
     @staticmethod
     def _check_format(tensor_format: object) -> None:
-        if tensor_format not in ("pt", "np"):
-            raise ValueError(f"tensor_format={tensor_format!r} must be 'pt' or 'np'.")
+        if not isinstance(tensor_format, str) or tensor_format not in ("pt", "np"):
+            raise ValueError(f"tensor_format={shown(tensor_format)} must be 'pt' or 'np'.")
 
     @property
     def compat(self) -> str:
@@ -579,11 +579,13 @@ class Scheduler(ConfigMixin):
             ValueError: The timestep is not there.
         """
         if schedule_timesteps is not None:
-            times = host_values(schedule_timesteps).tolist()
+            times = np.atleast_1d(host_values(schedule_timesteps)).tolist()
             found = [i for i, t in enumerate(times) if t == self._value(timestep)]
             if not found:
                 raise ValueError(f"timestep={timestep!r} is not one of schedule_timesteps.")
             return found[1] if len(found) > 1 else found[0]
+        if not self._times:
+            self._require_timesteps("index_for_timestep")
         if self._positions is None:
             self._positions = {}
             counts: dict[float, int] = {}

@@ -2,13 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 import torch
 
-from schedulers import SCHEDULERS
+from schedulers import SCHEDULERS, from_name
 from schedulers.open_grid import OpenGridScheduler
 from tests.laws.driver import NAMES, SchedulerLike, make, torch_noise
 
@@ -338,3 +339,55 @@ def test_integers_cannot_be_noised(method: str) -> None:
     x = torch_noise().to(int)
     with pytest.raises(TypeError, match="floating point"):
         getattr(SCHEDULERS["DDIMScheduler"](), method)(x, x, [5, 5])
+
+
+@pytest.mark.parametrize(
+    ("call", "culprit"),
+    [
+        (lambda: make("LMSDiscreteScheduler").get_lms_coefficient(1, 99, 0), "t=99"),
+        (lambda: make("LMSDiscreteScheduler").get_lms_coefficient(3, 1, 0), "order=3"),
+        (lambda: make("LMSDiscreteScheduler").get_lms_coefficient(2, 1, 2), "current_order=2"),
+        (lambda: SCHEDULERS["DPMAdaptiveScheduler"]().set_timesteps(attempts=[1]), "attempts"),
+        (lambda: SCHEDULERS["DPMAdaptiveScheduler"]().calls_of(5), "num_inference_steps"),
+        (lambda: make("DPMAdaptiveScheduler").completes(10**6), "i=1000000"),
+        (lambda: SCHEDULERS["KarrasVeScheduler"]().index_for_timestep(1), "num_inference_steps"),
+        (lambda: SCHEDULERS["DDIMScheduler"]().set_format(np.ones(2)), "tensor_format"),
+        (lambda: SCHEDULERS["DDIMScheduler"]().push_to_hub(None), "repo_id"),
+    ],
+)
+def test_methods_name_what_is_wrong(call: Callable[[], object], culprit: str) -> None:
+    with pytest.raises(REFUSED, match=re.escape(culprit)):
+        call()
+
+
+def test_no_generator_for_a_batch() -> None:
+    name = "CosineDPMSolverMultistepScheduler"
+    scheduler, x = make(name), torch_noise(1)
+    with pytest.raises(ValueError, match="generator"):
+        scheduler.step(x, scheduler.timesteps[0], x, generator=[])
+
+
+@pytest.mark.parametrize("derivative", [None, np.ones((2, 3, 2, 2)), torch.ones(2, 2)])
+def test_a_slope_that_does_not_fit(derivative: object) -> None:
+    scheduler, x = make("KarrasVeScheduler"), torch_noise(1)
+    with pytest.raises(REFUSED, match="derivative"):
+        scheduler.step_correct(x, 2.0, 1.0, x, x, derivative)
+
+
+def test_a_class_is_known_without_its_last_word() -> None:
+    for name, cls in SCHEDULERS.items():
+        label = name.removesuffix("Scheduler")
+        assert isinstance(from_name(label), cls)
+
+
+def test_a_config_may_hold_any_word() -> None:
+    scheduler = SCHEDULERS["DDIMScheduler"].from_config({"self": 1, "beta_end": 0.03})
+    assert scheduler.config["self"] == 1
+
+
+@pytest.mark.parametrize("array", [np.ones, torch.ones])
+@pytest.mark.parametrize("shape", [(), (0, 3, 2, 2)])
+def test_thresholding_needs_values(array: Callable[..., object], shape: tuple[int, ...]) -> None:
+    scheduler, x = make("DDIMScheduler", thresholding=True), array(shape)
+    with pytest.raises(ValueError, match="sample has shape"):
+        scheduler.step(x, scheduler.timesteps[0], x)
