@@ -202,7 +202,6 @@ def _scalar(value: Any) -> Any:
 
 # --- the descriptions -------------------------------------------------------------------------
 
-_POSITIVE = Range(0.0, low_open=True)
 #: Noise levels whose squares float32 can still hold.
 _SIGMA = Range(1e-12, 1e12)
 _SPACING_TEXT = (
