@@ -332,6 +332,18 @@ QUIRKS: tuple[Quirk, ...] = (
         "mathematics",
         "Crashes are not reproduced.",
     ),
+    Quirk(
+        "dpm-sde-generator",
+        "Noise that no generator decides",
+        ("DPMSolverSDEScheduler",),
+        "noise_sampler_seed None",
+        "step takes no generator: the seed of the path comes from the global random state.",
+        "The generator of step draws the path; without one it is upstream's.",
+        "a pipeline with the same generator makes another image every time",
+        None,
+        "mathematics",
+        "Whoever passes a generator wants its numbers; noise_sampler_seed gives upstream's.",
+    ),
     # --- DPM-Solver ---
     Quirk(
         "dpm-third-order",

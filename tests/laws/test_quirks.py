@@ -301,6 +301,21 @@ def test_a_seeded_run_of_dpm_sde_can_be_copied(clone: Callable[[object], object]
     assert all(np.array_equal(a, m.after) for a, m in zip(expected[3:], rest, strict=True))
 
 
+@pytest.mark.quirk("dpm-sde-generator", "paper")
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_generator_decides_the_noise_of_dpm_sde(seed: int | None) -> None:
+    """Unless noise_sampler_seed does."""
+
+    def end(owner: int) -> np.ndarray:
+        scheduler = make("DPMSolverSDEScheduler", 3, noise_sampler_seed=seed)
+        rng = np.random.default_rng(owner)
+        *_, last = walk(scheduler, lambda i, _: np.tanh(noise(i)), noise(9), generator=rng, stop=3)
+        return last.after
+
+    assert np.array_equal(end(1), end(1))
+    assert np.array_equal(end(1), end(2)) == (seed is not None)
+
+
 @pytest.mark.quirk("dpm2a-cancellation", "diffusers", "paper")
 def test_midpoints_of_long_ancestral_steps() -> None:
     """The log-midpoint of sigma and sigma_down is sigma_next, but for upstream's cancellation."""
