@@ -157,6 +157,8 @@ class Scheduler(ConfigMixin):
     weighs_by_norms: ClassVar[bool] = False
     #: Whether it was made for models that lead to the data in one call.
     consistency: ClassVar[bool] = False
+    #: Parameters of the constructor of which none may be below the number of steps.
+    bounds_steps: ClassVar[tuple[str, ...]] = ()
     #: Model calls per step, which pipelines multiply indices with.
     order: int = 1
 

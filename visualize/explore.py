@@ -410,6 +410,7 @@ def _scheduler_entry(name: str) -> dict[str, Any]:
         "title": made.title,
         "family": made.family,
         "good_for": made.good_for,
+        "bounds_steps": list(made.bounds_steps),
         "about": {
             "sentence": told.sentence,
             "blocks": [asdict(block) for block in told.blocks],
@@ -506,7 +507,10 @@ def _floats(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 def _inert(spec: RunSpec) -> dict[str, str]:
     settings = dict(spec.config) | {"steps": spec.steps}
-    reasons = SCHEDULERS[spec.scheduler].inert(settings)
+    made = SCHEDULERS[spec.scheduler]
+    reasons = made.inert(settings)
+    if made.call_form == "adaptive":
+        reasons["steps"] = "the steps are chosen by the error control."
     return {name: reason for name, reason in reasons.items() if name not in NOT_OURS}
 
 

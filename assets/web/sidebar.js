@@ -2,7 +2,7 @@
 
 import { AboutDialog } from "./about.js";
 import { Control } from "./controls.js";
-import { h, setText, uid } from "./dom.js";
+import { clamp, h, setText, uid } from "./dom.js";
 import { plural } from "./format.js";
 import { icon } from "./icons.js";
 import { SchedulerPicker } from "./picker.js";
@@ -114,7 +114,8 @@ export class Sidebar {
       this.picker.dialog, this.about.dialog));
 
     this.steps = this.#add({
-      key: "steps", label: "steps", kind: "int", default: schema.default.steps, low: 1, high: 1000,
+      key: "steps", label: "steps", kind: "int", default: schema.default.steps, low: 1,
+      high: schema.limits.steps,
       slider_low: 1, slider_high: 100, slider_step: 1, text: "", code: false,
     });
     this.groups.scheduler.body.append(this.steps.element);
@@ -379,6 +380,7 @@ export class Sidebar {
       named ? named.name : entry.title, entry.id);
     this.modelPicker.value = spec.model;
     this.classPicker.value = spec.cond;
+    this.#boundSteps(spec);
     for (const [key, control] of this.controls) {
       const dot = key.indexOf(".");
       const value = dot > 0 ? spec[key.slice(0, dot)][key.slice(dot + 1)] : spec[key];
@@ -389,6 +391,17 @@ export class Sidebar {
       fold.classList.toggle("ss-changed", changed);
       if (changed && !fold.dataset.seen) { fold.open = true; fold.dataset.seen = "1"; }
     }
+  }
+
+  // A class may have fewer levels than the page allows steps.
+  #boundSteps(spec) {
+    const { bounds_steps: names, parameters } = this.scheduler();
+    const levels = names.map((name) => (
+      spec.config[name] ?? parameters.find((p) => p.name === name).default));
+    const most = Math.min(this.schema.limits.steps, ...levels);
+    this.steps.about.high = most;
+    this.steps.about.slider_high = clamp(most, 2, 100);
+    this.fewSteps = most < this.schema.limits.steps ? `at most ${plural(most, "step")}` : "";
   }
 
   showInert(inert) {
@@ -418,9 +431,10 @@ export class Sidebar {
   }
 
   showCalls(steps, calls) {
-    this.steps.setNote(calls === null ? "" : calls === steps
+    const note = calls === null ? "" : calls === steps
       ? `${plural(calls, "model call")} (NFE)`
-      : `${plural(calls, "model call")} (NFE) for ${plural(steps, "step")}`);
+      : `${plural(calls, "model call")} (NFE) for ${plural(steps, "step")}`;
+    this.steps.setNote([note, this.fewSteps].filter(Boolean).join(" · "));
   }
 
   // Why there is nothing to run now; null when there is.

@@ -397,6 +397,16 @@ def test_python_reads_what_the_page_links_and_the_other_way_round(
     assert RunSpec.from_query(query) == RunSpec.from_dict(wanted.to_dict() | {"seed": 6})
 
 
+def test_the_steps_end_where_the_levels_do(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=LCMScheduler&steps=4&c.original_inference_steps=30")
+    expect(control(page, "steps")).to_contain_text("at most 30 steps")
+    slide(page, "steps", 1.0)
+    page.wait_for_function("() => sigmascope.spec.steps === 30")
+    visit(page, address, "v=1&scheduler=DPMAdaptiveScheduler&steps=4")
+    expect(control(page, "steps")).to_contain_text("chosen by the error control")
+    expect(control(page, "steps").locator("input[type=text]")).to_be_disabled()
+
+
 def test_custom_timesteps_survive_a_link(page: Page, address: str) -> None:
     visit(page, address, "v=1&scheduler=EulerDiscreteScheduler&timesteps=900,500,100&steps=3")
     expect(page.locator(".ss-chips")).to_contain_text("3 steps")

@@ -22,7 +22,7 @@ from PIL import Image
 
 from models import MODELS
 from sampling import RunSpec, SpecError, schedule, trajectory
-from sampling.spec import NOT_OURS
+from sampling.spec import MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from visualize import explain, explore, films
 from visualize.encode import b64, jpeg_sheet, particles, pixels
@@ -117,8 +117,23 @@ def test_the_schedule_is_complete(explorer: Explorer, scheduler: str, steps: int
     made = schedule(RunSpec(scheduler=scheduler, steps=steps))
     assert answer["columns"]["t"] == pytest.approx([stage.t for stage in made.stages], rel=1e-6)
     known = {entry.name for entry in SCHEDULERS[scheduler].parameters()}
-    assert set(answer["inert"]) <= known
+    asks = {"steps"} if SCHEDULERS[scheduler].call_form == "adaptive" else set()
+    assert asks <= set(answer["inert"]) <= known | asks
     assert all(answer["inert"].values())
+
+
+def test_the_page_knows_the_most_steps_of_a_class(explorer: Explorer) -> None:
+    few = 0
+    for entry in strict(explorer.schema())["schedulers"]:
+        defaults = {parameter["name"]: parameter["default"] for parameter in entry["parameters"]}
+        most = min([MAX_STEPS, *(defaults[name] for name in entry["bounds_steps"])])
+        if most < MAX_STEPS:
+            few += 1
+            for steps, fits in ((most, True), (most + 1, False)):
+                answer = explorer.schedule(asked(scheduler=entry["id"], steps=steps))
+                assert answer["ok"] == fits
+                assert fits or f"1..{most}" in answer["errors"]["steps"]
+    assert few >= 3
 
 
 def test_the_training_curve_is_the_table(explorer: Explorer) -> None:
