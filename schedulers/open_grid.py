@@ -217,7 +217,9 @@ class OpenGridScheduler(Multistep, LevelScheduler):
     def _noisiest(self, n: int) -> int:
         """How many training steps a run of n may use: the others are clipped."""
         lowest = self._setting("lambda_min_clipped")
-        lowest = np.float32(-np.inf if lowest is None else lowest)
+        if lowest is None or lowest == -np.inf:
+            return self._train_steps
+        lowest = np.float32(lowest)
         last = self._train_steps - int(np.searchsorted(-self._log_rho_table[::-1], lowest))
         if last < n:
             raise ValueError(
