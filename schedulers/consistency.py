@@ -55,7 +55,7 @@ class CMStochasticIterativeScheduler(Scaled):
         "Algorithm 1 and appendix C.",
     )
     consistency = True
-    bounds_steps = ("num_train_timesteps",)
+    bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps",)
     _compatibles = ()
 
     @configured
@@ -217,7 +217,7 @@ class DistilledScheduler(CountedScheduler, VpScheduler):
     _stateless = False
     _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "custom_timesteps")
     consistency = True
-    bounds_steps = ("num_train_timesteps", "original_inference_steps")
+    bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps", "original_inference_steps")
     _compatibles = ()
     _make_stages = VpScheduler._make_stages
     _levels_at = VpScheduler._levels_at

@@ -40,7 +40,7 @@ class TrainedScheduler(Scheduler):
     """A scheduler with a training table of betas."""
 
     _compatibles = tuple(e.name for e in KarrasDiffusionSchedulers)
-    bounds_steps = ("num_train_timesteps",)
+    bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps",)
     #: Whether the last alphas_cumprod is kept off zero at zero terminal SNR.
     _zero_snr_floor: ClassVar[bool] = True
     #: Whether a run upward may start where there is no noise at all.
