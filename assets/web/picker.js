@@ -14,13 +14,15 @@ function plain(text) {
   return text.toLowerCase().replace(/[^a-z0-9+]/g, "");
 }
 
-// How well a query fits an entry: 0 not at all, up to 3 for one of its names exactly.
+// How well a query fits an entry: 0 not at all, up to 3 for one of its names exactly. A class of
+// which only a name below it fits is shown above that name, but is not what was meant.
 function fit(entry, query, words) {
   if (entry.names.includes(query)) return 3;
   if (entry.names.some((name) => name.startsWith(query))) return 2;
-  const found = words.every((word) => entry.text.includes(word)
+  const has = (text) => words.every((word) => text.includes(word)
     || entry.names.some((name) => name.includes(plain(word) || word)));
-  return found || entry.names.some((name) => name.includes(query)) ? 1 : 0;
+  if (has(entry.text) || entry.names.some((name) => name.includes(query))) return 1;
+  return has(`${entry.text} ${entry.below}`) ? 0.5 : 0;
 }
 
 export class SchedulerPicker {
@@ -79,7 +81,8 @@ export class SchedulerPicker {
     const own = this.#option(`class:${scheduler.id}`, "ss-member", {
       names: [scheduler.title, scheduler.id, scheduler.id.replace(/Scheduler$/, ""),
         ...bare.flatMap((entry) => [entry.name, ...entry.also])],
-      text: `${scheduler.title} ${scheduler.id} ${scheduler.family} ${scheduler.good_for} ${named.map((entry) => entry.name).join(" ")}`,
+      text: `${scheduler.title} ${scheduler.id} ${scheduler.family} ${scheduler.good_for}`,
+      below: named.map((entry) => entry.name).join(" "),
     }, h("span", { class: "ss-member-name" }, h("b", {}, scheduler.title), h("code", {}, scheduler.id)),
     scheduler.good_for ? h("span", { class: "ss-note" }, scheduler.good_for) : null);
     const names = named
@@ -97,7 +100,8 @@ export class SchedulerPicker {
       "aria-selected": "false", onclick: (event) => this.#take(entry, event),
     }, ...content);
     const entry = {
-      value, element, names: [...new Set(found.names.map(plain))], text: found.text.toLowerCase(),
+      value, element, names: [...new Set(found.names.map(plain))],
+      text: found.text.toLowerCase(), below: (found.below || "").toLowerCase(),
     };
     this.entries.push(entry);
     return element;

@@ -46,6 +46,7 @@ def test_the_keyboard_finds_a_scheduler_by_any_name(page: Page, address: str) ->
     for typed, scheduler, config in (
         ("k_euler_a", "EulerAncestralDiscreteScheduler", {}),
         ("dpm++ 2m karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+        ("2m karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
         ("HeunDiscrete", "HeunDiscreteScheduler", {}),
         ("dpmpp_2m_sde", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     ):
