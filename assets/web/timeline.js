@@ -428,12 +428,14 @@ export class Timeline {
       const y = axes.py(i);
       if (x === null || x < -10 || x > this.width + 10) continue;
       if (y === null && axes.y === "rho") {
-        // Pure noise, where a flow starts: infinitely far up.
+        // Pure noise, where a flow starts, lies infinitely far up; a clean image, where an
+        // inversion starts, infinitely far down in the logarithm.
+        const clean = columns.rho[i] === 0;
         context.fillStyle = ramp(columns.rho[i], this.colours.dark);
         context.font = `${13 * this.colours.unit}px ${this.colours.sans}`;
         context.textAlign = "center";
-        context.textBaseline = "top";
-        context.fillText("∞", x, this.plot.top);
+        context.textBaseline = clean ? "bottom" : "top";
+        context.fillText(clean ? "0" : "∞", x, clean ? this.plot.bottom : this.plot.top);
       }
       if (y === null) continue;
       context.beginPath();
