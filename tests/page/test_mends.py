@@ -315,3 +315,13 @@ def test_many_warnings_share_a_chip_that_tells_them_all(page: Page, address: str
     assert page.locator("#ss-why .ss-fix").count() >= 2
     page.locator("#ss-why [data-action=apply]").last.click()
     expect(page.locator("#ss-why")).to_be_hidden()
+
+
+def test_chips_stay_in_their_row_and_the_first_stays_whole(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    for query in ("scheduler=LCMScheduler&steps=4", "scheduler=PNDMScheduler&steps=12"):
+        visit(page, address, f"v=1&{query}")
+        expect(page.locator("[data-chip=run]")).to_be_visible()
+        whole = "e => e.scrollWidth <= e.clientWidth"
+        assert page.locator(".ss-chips").evaluate(whole), query
+        assert page.locator("[data-chip=steps] > span").evaluate(whole), query
