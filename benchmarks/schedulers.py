@@ -62,6 +62,7 @@ class Row:
     sampler: str = ""  # of k-diffusion
     # ours draws from a generator (made for a device), where theirs asks a tree of seeds
     generator: Callable[[Any], Any] | None = None
+    corrects: bool = False  # a Langevin corrector's calls instead of steps
 
 
 ROWS = (
@@ -103,6 +104,8 @@ ROWS = (
     Row("EDM Euler", "EDMEulerScheduler", 4),
     Row("EDM DPM++ 2M", "EDMDPMSolverMultistepScheduler", 4),
     Row("Score SDE VE", "ScoreSdeVeScheduler", 3),
+    # noise, data prediction; mean and sample by a product and a sum: their weight is no float
+    Row("Score SDE VE corrector", "ScoreSdeVeScheduler", 6, corrects=True),
     Row("Score SDE VP", "ScoreSdeVpScheduler", 5),
     Row("Consistency", "CMStochasticIterativeScheduler", 5),
     Row(
@@ -185,6 +188,9 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
         def run() -> object:
             sample = x
             for t in times:
+                if row.corrects:
+                    sample = scheduler.step_correct(output, sample)[0]
+                    continue
                 sample = scheduler.step_pred(**predictor(scheduler, output, t, sample))[0]
             return sample
 
@@ -250,7 +256,10 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
     if hasattr(scheduler, "step_pred"):
         arguments = predictor(scheduler, output, scheduler.timesteps[5], x)
         with Count(x.numel(), device) as seen:
-            scheduler.step_pred(**arguments)
+            if row.corrects:
+                scheduler.step_correct(output, x)
+            else:
+                scheduler.step_pred(**arguments)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
     step = step_arguments(scheduler, row, x)
