@@ -11,7 +11,8 @@ from tests.laws.driver import NAMES, make, model_output, walk
 def test_operations_and_waits(row: Row) -> None:
     ops, full, reads = count(fresh(row, False, "cpu"), row, "cpu")
     assert full <= row.floor + 1
-    assert ops <= full + 1  # nothing small beside the full-size work
+    # nothing small beside the full-size work, but for the norms that weigh a Langevin step
+    assert row.corrects or ops <= full + 1
     assert reads == 0
 
 
