@@ -699,6 +699,7 @@ export class Timeline {
         film.draw(context, which, frame, this.sample, x, y, size, c, {
           colour: ramp(this.schedule.columns[which === "prev" ? "rho_next" : "rho"][this.cursor], c.dark),
         });
+        this.#crossOut(context, this.cursor, x, y, size, size);
         if (this.stale) {
           context.globalAlpha = 0.65;
           context.fillStyle = c.card;

@@ -325,3 +325,21 @@ def test_chips_stay_in_their_row_and_the_first_stays_whole(page: Page, address: 
         whole = "e => e.scrollWidth <= e.clientWidth"
         assert page.locator(".ss-chips").evaluate(whole), query
         assert page.locator("[data-chip=steps] > span").evaluate(whole), query
+
+
+def test_a_rejected_call_is_crossed_out_under_the_cursor_too(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=DPMAdaptiveScheduler&c.h_init=3")
+    expect(page.locator("[data-chip=run]")).to_be_visible()
+    strokes = """() => {
+      const canvas = document.querySelector("canvas.ss-overlay");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let red = 0;
+      for (let k = 0; k < data.length; k += 4) {
+        red += data[k] === 179 && data[k + 1] === 38 && data[k + 2] === 30;
+      }
+      return red;
+    }"""
+    for key, sentence, crossed in (("Home", "rejected", True), ("End", "corrects", False)):
+        page.keyboard.press(key)
+        expect(page.locator(".ss-sentence")).to_contain_text(sentence)
+        page.wait_for_function(f"() => (({strokes})() > 0) === {str(crossed).lower()}")
