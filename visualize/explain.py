@@ -533,7 +533,9 @@ def _warn_amplified(facts: Facts) -> Iterator[Chip]:
             "warn",
             "The weights of the calls have both signs and add up to this much in size: the steps "
             "are too long for the rule, and what the model gets wrong is multiplied.",
-            "More steps, a lower order, or a spacing without long last steps.",
+            "More steps, "
+            + ("a lower order, " if max(step_orders(facts.plan)) > 1 else "")
+            + "or a spacing without long last steps.",
         )
 
 

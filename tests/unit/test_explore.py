@@ -333,6 +333,12 @@ def chips_of(kind: str = "image", extent: float = 1.0, **settings: Any) -> dict[
     return {chip.id: chip for chip in explain.chips(made, kind, extent)}
 
 
+def test_a_lower_order_is_advised_only_where_there_is_one() -> None:
+    for scheduler, advised in (("ScoreSdeVpScheduler", False), ("HeunDiscreteScheduler", True)):
+        fix = chips_of(scheduler=scheduler, steps=5)["amplified"].fix
+        assert ("a lower order" in fix) == advised, scheduler
+
+
 def test_the_first_chips_are_the_facts() -> None:
     chips = chips_of(config={"use_karras_sigmas": True})
     assert list(chips)[:3] == ["steps", "levels", "order"]
