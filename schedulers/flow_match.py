@@ -491,7 +491,8 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
 
         Returns:
             ``prev_sample`` (after the first call the provisional one) and
-            ``pred_original_sample``, in the dtype of the model output.
+            ``pred_original_sample``, in the dtype of the model output; the closing call looks at
+            it again: copy it before changing it in place.
 
         Raises:
             TypeError: Arrays of different libraries, or a wrong type.

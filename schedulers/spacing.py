@@ -179,7 +179,7 @@ def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Fl
 
     Args:
         sigmas: Shape (n,).
-        log_table: Ascending log sigmas of the training table, shape (T,).
+        log_table: Log sigmas of the training table, shape (T,), ascending but for the last.
 
     Returns:
         Shape (n,), in [0, T - 1].
@@ -187,7 +187,11 @@ def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Fl
     if len(log_table) == 1:
         return np.zeros(len(sigmas))
     log_sigmas = np.log(np.maximum(sigmas, 1e-10))
-    low = log_table[1:-1].searchsorted(log_sigmas.astype(np.float64, copy=False), side="right")
+    steps = log_table
+    if log_table[-1] < log_table[-2]:
+        # The floor of a zero-SNR table lies below its neighbours: the last step at most as noisy.
+        steps = np.minimum.accumulate(log_table[::-1])[::-1]
+    low = steps[1:-1].searchsorted(log_sigmas.astype(np.float64, copy=False), side="right")
     high = low + 1
     below = log_table[low]
     gap = below - log_table[high]

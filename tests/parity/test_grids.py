@@ -232,3 +232,12 @@ def test_intermediate_results_of_dpm2(name: str) -> None:
             if hasattr(theirs, key):
                 a, b = getattr(ours, key), getattr(theirs, key).nan_to_num()
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=f"{key}, {steps} steps")
+
+
+@pytest.mark.parametrize("curve", ["use_lu_lambdas", "use_karras_sigmas", "use_beta_sigmas"])
+def test_a_curve_over_a_table_whose_last_level_is_a_floor(curve: str) -> None:
+    """Zero terminal SNR: the last step of training is less noisy than the one before it."""
+    config = {curve: True, "rescale_betas_zero_snr": True}
+    for steps in (1, 2, 5, 20, 57):
+        case = Case("DPMSolverMultistepScheduler", config, steps)
+        assert_same_grid(case.ours(), case.theirs(), str(case))
