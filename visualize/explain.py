@@ -10,6 +10,7 @@ from typing import Any
 from sampling import Schedule
 from schedulers import SCHEDULERS
 from schedulers.levels import Level, Stage
+from schedulers.quirks import quirks_of
 from schedulers.weights import Weights, contributions
 from visualize.encode import number, numbers
 
@@ -526,17 +527,33 @@ def _warn_amplified(facts: Facts) -> Iterator[Chip]:
     if facts.plan.upward:
         return
     total = sum(abs(weight) for weight in _visible(call_weights(facts.plan)))
-    if total > 10.0:
+    if total > 10.0 and _overshoots(facts):
+        yield Chip(
+            "overshoot",
+            f"{facts.plan.steps} steps overshoot",
+            "warn",
+            "diffusers takes every step as 1/N long. The last levels lie closer together than that, "
+            "so below about 500 steps the result is noise.",
+            'compat="paper" takes the exact transition between two levels.',
+            {"config.compat": "paper"},
+        )
+    elif total > 10.0:
         yield Chip(
             "amplified",
             f"errors of the model enlarged up to ×{short(total)}",
             "warn",
             "The weights of the calls have both signs and add up to this much in size: the steps "
             "are too long for the rule, and what the model gets wrong is multiplied.",
-            "More steps, "
-            + ("a lower order, " if max(step_orders(facts.plan)) > 1 else "")
-            + "or a spacing without long last steps.",
+            "More steps, a lower order, or a spacing without long last steps.",
         )
+
+
+def _overshoots(facts: Facts) -> bool:
+    """Whether steps are longer than the way between their levels, the quirk of the VP score SDE."""
+    name = facts.plan.spec.scheduler
+    return any(
+        quirk.slug == "sde-vp-euler" and quirk.active(facts.settings) for quirk in quirks_of(name)
+    )
 
 
 def _visible(weights: CallWeights) -> tuple[float, ...]:

@@ -333,10 +333,12 @@ def chips_of(kind: str = "image", extent: float = 1.0, **settings: Any) -> dict[
     return {chip.id: chip for chip in explain.chips(made, kind, extent)}
 
 
-def test_a_lower_order_is_advised_only_where_there_is_one() -> None:
-    for scheduler, advised in (("ScoreSdeVpScheduler", False), ("HeunDiscreteScheduler", True)):
-        fix = chips_of(scheduler=scheduler, steps=5)["amplified"].fix
-        assert ("a lower order" in fix) == advised, scheduler
+def test_steps_that_overshoot_are_told_with_their_remedy() -> None:
+    chips = chips_of(scheduler="ScoreSdeVpScheduler", steps=20)
+    assert "amplified" not in chips
+    assert chips["overshoot"].set == {"config.compat": "paper"}
+    mended = chips_of(scheduler="ScoreSdeVpScheduler", steps=20, config={"compat": "paper"})
+    assert not {"overshoot", "amplified"} & set(mended)
 
 
 def test_the_first_chips_are_the_facts() -> None:
