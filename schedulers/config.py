@@ -33,7 +33,21 @@ class FrozenDict(dict[str, Any]):
     """A dict that refuses assignment, and whose keys can be read as attributes.
 
     Deleting a key works, because callers of diffusers delete ``_use_default_values``.
+
+    Args:
+        values: The entries.
+        meant: Entries that came from another class's config and were taken for a word of one's
+            own, as name -> (there, here), so that going back restores them.
     """
+
+    _meant: Mapping[str, tuple[Any, Any]]
+
+    def __init__(
+        self, values: Mapping[str, Any], meant: Mapping[str, tuple[Any, Any]] | None = None
+    ) -> None:
+        """Take over the entries."""
+        super().__init__(values)
+        object.__setattr__(self, "_meant", meant or {})
 
     def __getattr__(self, name: str) -> Any:
         """The value of a key."""
@@ -59,11 +73,11 @@ class FrozenDict(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict:
         """A copy with the same values."""
-        return FrozenDict(self)
+        return FrozenDict(self, self._meant)
 
-    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any], Mapping[str, Any]]]:
         """Pickles through a plain dict."""
-        return FrozenDict, (dict(self),)
+        return FrozenDict, (dict(self), self._meant)
 
 
 def configured(init: Callable[..., None]) -> Callable[..., None]:
@@ -157,7 +171,7 @@ class ConfigMixin(PushToHubMixin):
 
     def register_to_config(self, /, **values: Any) -> None:
         """Replace config entries (as diffusers' pipelines do)."""
-        self._config = FrozenDict({**self._config, **values})
+        self._config = FrozenDict({**self._config, **values}, self._config._meant)
 
     def __getattr__(self, name: str) -> Any:
         """Config keys as attributes, with a FutureWarning, as in diffusers."""
@@ -225,6 +239,8 @@ class ConfigMixin(PushToHubMixin):
         original = {
             k: v for k, v in config.items() if k not in defaults and k != "_use_default_values"
         }
+        meant: dict[str, tuple[Any, Any]] = dict(getattr(config, "_meant", {}))
+        original |= {k: there for k, (there, here) in meant.items() if original.get(k) == here}
         expected = cls._init_keys() | set(cls._aliases)
         chosen = {k: v for k, v in original.items() if k in expected}
         chosen |= {k: kwargs.pop(k) for k in list(kwargs) if k in expected}
@@ -235,6 +251,8 @@ class ConfigMixin(PushToHubMixin):
         scheduler = cls(**chosen)
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
+        meant |= {k: (chosen[k], scheduler._config[k]) for k in cls._translations if k in chosen}
+        scheduler._config = FrozenDict(scheduler._config, meant)
         scheduler.register_to_config(**hidden)
         if return_unused_kwargs:
             return scheduler, {**kwargs, **hidden}

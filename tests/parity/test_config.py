@@ -1,5 +1,6 @@
 """Configurations travel: ours -> file -> theirs and back, and between classes without loss."""
 
+import copy
 import inspect
 import json
 from pathlib import Path
@@ -114,6 +115,27 @@ def test_a_to_b_to_a(a: str, b: str) -> None:
     theirs = tour({name: diffusers_class(name) for name in (a, b)})
     assert ours == theirs
     assert {key: ours[2][key] for key in ours[0]} == ours[0]
+
+
+@pytest.mark.parametrize(
+    ("a", "config", "b"),
+    [
+        ("DPMSolverMultistepScheduler", {"solver_type": "heun"}, "DEISMultistepScheduler"),
+        ("UniPCMultistepScheduler", {"solver_type": "bh1"}, "DPMSolverMultistepScheduler"),
+        (
+            "DPMSolverSinglestepScheduler",
+            {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+            "DEISMultistepScheduler",
+        ),
+    ],
+)
+def test_words_of_another_class_come_back(a: str, config: dict[str, str], b: str) -> None:
+    """What B takes for a word of its own is A's again after the visit; theirs keep B's."""
+    visit = SCHEDULERS[b].from_config(SCHEDULERS[a](**config).config)
+    theirs = diffusers_class(b).from_config(diffusers_scheduler(a, **config).config)
+    assert plain(visit.config) == plain(theirs.config)
+    back = SCHEDULERS[a].from_config(copy.deepcopy(visit).config)
+    assert {key: back.config[key] for key in config} == config
 
 
 def test_unused_arguments_come_back() -> None:
