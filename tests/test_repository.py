@@ -40,7 +40,7 @@ def test_every_requirement_is_pinned_exactly(name: str) -> None:
     "name", ["requirements.txt", "requirements-dev.txt", "requirements-oracle.txt"]
 )
 def test_what_is_pinned_is_what_runs(name: str) -> None:
-    """Else tests that need a package are skipped, and nobody notices."""
+    """Else an old environment tests something else than what is installed anew."""
     installed = {package: importlib.metadata.version(package) for package in requirements(name)}
     assert {k: v.split("+")[0] for k, v in installed.items()} == requirements(name)
 

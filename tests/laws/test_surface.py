@@ -375,3 +375,12 @@ def test_a_second_call_completes_a_step_of_order_two(name: str) -> None:
     scheduler = make(name)
     orders = [scheduler.effective_order(i) for i in range(len(scheduler.stages))]
     assert orders == [1 + i % 2 for i in range(len(orders))]
+
+
+@pytest.mark.parametrize("like", [np.zeros((2, 3, 4), np.float32), torch.zeros(2, 3, 4)])
+def test_values_are_given_the_axes_of_an_array(like: object) -> None:
+    """The first versions' ``match_shape``."""
+    for values in ([1.0, 2.0], np.array([1.0, 2.0]), torch.tensor([1.0, 2.0])):
+        found = SCHEDULERS["DDIMScheduler"].match_shape(values, like)
+        assert type(found) is type(like)
+        assert found.shape == (2, 1, 1) and found.flatten().tolist() == [1.0, 2.0]

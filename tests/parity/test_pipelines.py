@@ -6,7 +6,6 @@ fake model elsewhere.
 """
 
 import importlib
-import importlib.util
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,10 +21,6 @@ from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class
 
 CLOSE = 1e-4
 STEPS = 5
-#: The pipelines with a text encoder name its classes; requirements-dev.txt pins the package.
-conditional = pytest.mark.skipif(
-    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
-)
 
 
 def theirs_alone(name: str, config: Mapping[str, Any]) -> SchedulerLike:
@@ -164,7 +159,6 @@ IMAGE = torch.tanh(tiny.noise(1, 3, tiny.SIDE, tiny.SIDE))
 SIZE = {"height": tiny.SIDE, "width": tiny.SIDE}
 
 
-@conditional
 @pytest.mark.parametrize("name", LATENT)
 def test_text_to_image(name: str) -> None:
     same(
@@ -173,7 +167,6 @@ def test_text_to_image(name: str) -> None:
     )  # fmt: skip
 
 
-@conditional
 @pytest.mark.parametrize("strength", [0.35, 1.0])
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_image_to_image(name: str, strength: float) -> None:
@@ -184,7 +177,6 @@ def test_image_to_image(name: str, strength: float) -> None:
     )  # fmt: skip
 
 
-@conditional
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_inpainting(name: str) -> None:
     """Every step the known half is noised anew to the level of the next one."""
@@ -197,7 +189,6 @@ def test_inpainting(name: str) -> None:
     )  # fmt: skip
 
 
-@conditional
 @pytest.mark.parametrize("name", LATENT)
 def test_stable_diffusion_xl(name: str) -> None:
     config = settings(name, use_karras_sigmas=True, timestep_spacing="trailing")
@@ -207,7 +198,6 @@ def test_stable_diffusion_xl(name: str) -> None:
     )  # fmt: skip
 
 
-@conditional
 @pytest.mark.parametrize("name", FLOW)
 def test_stable_diffusion_3(name: str) -> None:
     config = settings(
@@ -219,7 +209,6 @@ def test_stable_diffusion_3(name: str) -> None:
     )  # fmt: skip
 
 
-@conditional
 def test_custom_timesteps_and_sigmas_reach_the_scheduler() -> None:
     words = tiny.prompt(pooled=True)
     for name, config, given in (
@@ -233,7 +222,6 @@ def test_custom_timesteps_and_sigmas_reach_the_scheduler() -> None:
     same(tiny.stable_diffusion_3, "FlowMatchEulerDiscreteScheduler", {}, **flow, **SIZE, **words)
 
 
-@conditional
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
 def test_a_pipeline_that_keeps_one_state_for_each_view(name: str) -> None:
     """The panorama copies the scheduler's ``__dict__`` and swaps it in before every step."""
