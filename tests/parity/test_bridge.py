@@ -20,7 +20,7 @@ from tests.parity import tiny
 from tests.parity.hub_server import Hub
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_scheduler
 from tests.parity.test_hub import hub as hub
-from tests.parity.test_pipelines import FROM_IMAGES, IMAGE, STEPS, conditional, same, settings
+from tests.parity.test_pipelines import FROM_IMAGES, IMAGE, STEPS, same, settings
 from tests.parity.tiny import Network, unet
 
 #: Classes that the installed diffusers has under its own name, not as a placeholder.
@@ -158,7 +158,6 @@ def test_a_pipeline_with_ours_is_pushed(hub: Hub, tmp_path: Path) -> None:
     assert index["scheduler"] == ["diffusers", "EulerDiscreteScheduler"]
 
 
-@conditional
 @pytest.mark.usefixtures("bridged")
 @pytest.mark.parametrize("name", FROM_IMAGES)
 def test_registered_classes_make_the_same_images(name: str) -> None:
@@ -169,7 +168,6 @@ def test_registered_classes_make_the_same_images(name: str) -> None:
     )  # fmt: skip
 
 
-@conditional
 @pytest.mark.usefixtures("bridged")
 def test_one_pipeline_out_of_another_keeps_our_scheduler() -> None:
     ours = EulerDiscreteScheduler(steps_offset=1)
@@ -180,6 +178,6 @@ def test_one_pipeline_out_of_another_keeps_our_scheduler() -> None:
 
 
 def test_every_class_of_theirs_that_we_have_is_bridged() -> None:
-    assert set(DIFFUSERS) - set(WHOLE) <= {"KarrasVeScheduler", "ScoreSdeVpScheduler"}, (
-        "these two are placeholders where transformers is missing"
+    assert set(DIFFUSERS) - set(WHOLE) == {"ScoreSdeVpScheduler"}, (
+        "the one that they do not export"
     )
