@@ -37,11 +37,12 @@ _HOMES = {
     "levels": ["Level", "Stage"],
     "lms": ["LMSDiscreteScheduler"],
     "output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
+    "papers": ["Reference"],
     "parallel": ["DDIMParallelScheduler", "DDPMParallelScheduler"],
     "pndm": ["PNDMScheduler"],
     "registry": ["NAMES", "SCHEDULERS", "from_name"],
     "sasolver": ["SASolverScheduler"],
-    "scheduler": ["KarrasDiffusionSchedulers", "Reference", "Scheduler", "SchedulerMixin"],
+    "scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
     "score_sde": ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
     "weights": ["Contributions", "Weights", "contributions"],
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from .output import SchedulerOutput as SchedulerOutput
     from .output import SdeOutput as SdeOutput
     from .output import StepOutput as StepOutput
+    from .papers import Reference as Reference
     from .parallel import DDIMParallelScheduler as DDIMParallelScheduler
     from .parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .pndm import PNDMScheduler as PNDMScheduler
@@ -98,7 +100,6 @@ if TYPE_CHECKING:
     from .registry import from_name as from_name
     from .sasolver import SASolverScheduler as SASolverScheduler
     from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
-    from .scheduler import Reference as Reference
     from .scheduler import Scheduler as Scheduler
     from .scheduler import SchedulerMixin as SchedulerMixin
     from .score_sde import ScoreSdeVeScheduler as ScoreSdeVeScheduler

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
 from .checks import check_one_way, check_steps, check_times, check_whole
@@ -18,7 +19,7 @@ from .levels import Level, Stage, ve_level, vp_level
 from .output import DenoisedOutput, NoisedOutput
 from .prediction import Reading, inverse
 from .rules.exponential import fresh_variance, posterior_variance
-from .scheduler import CountedScheduler, Reference, Scaled, StepKey
+from .scheduler import CountedScheduler, Scaled, StepKey
 from .trained import VpScheduler
 from .weights import Weights
 
@@ -47,13 +48,7 @@ class CMStochasticIterativeScheduler(Scaled):
     title = "Consistency model"
     family = "Consistency"
     good_for = "One or two calls of a consistency model; each further call refines."
-    reference = Reference(
-        "Consistency Models",
-        "Song, Dhariwal, Chen, Sutskever",
-        2023,
-        "2303.01469",
-        "Algorithm 1 and appendix C.",
-    )
+    reference = papers.CONSISTENCY.at("Algorithm 1 and appendix C.")
     consistency = True
     bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps",)
     _compatibles = ()
@@ -313,13 +308,7 @@ class LCMScheduler(DistilledScheduler):
     title = "LCM"
     family = "Consistency"
     good_for = "Latent consistency models and LCM-LoRA: 1 to 8 calls."
-    reference = Reference(
-        "Latent Consistency Models: Synthesizing High-Resolution Images with Few-Step Inference",
-        "Luo, Tan, Huang, Li, Zhao",
-        2023,
-        "2310.04378",
-        "Section 4 and algorithm 3.",
-    )
+    reference = papers.LCM.at("Section 4 and algorithm 3.")
 
     @configured
     def __init__(
@@ -419,20 +408,14 @@ class TCDScheduler(DistilledScheduler):
     The last step ends at the first training level. Nothing is ever clipped.
 
     References:
-        Zheng, Hu, Fu, Wang, Gao, Wang, Zhang, Zhang 2024. Trajectory Consistency Distillation.
+        Zheng, Hu, Fan, Wang, Ding, Tao, Cham 2024. Trajectory Consistency Distillation.
         arXiv 2402.19159, algorithm 4 (strategic stochastic sampling; eta is its gamma).
     """
 
     title = "TCD"
     family = "Consistency"
     good_for = "Models distilled by TCD: 2 to 20 calls, with a dial for randomness."
-    reference = Reference(
-        "Trajectory Consistency Distillation",
-        "Zheng, Hu, Fu, Wang, Gao, Wang, Zhang, Zhang",
-        2024,
-        "2402.19159",
-        "Algorithm 4.",
-    )
+    reference = papers.TCD.at("Algorithm 4.")
 
     @configured
     def __init__(

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, Terms, host_values
 from .brownian import BrownianTree
 from .config import configured
 from .edm import EDMDPMSolverMultistepScheduler
-from .scheduler import Reference
 from .tables import linspace32
 
 
@@ -36,12 +36,8 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     title = "Cosine DPM-Solver multistep"
     family = "EDM"
     good_for = "Stable Audio Open: long stochastic runs from very high noise."
-    reference = Reference(
-        "Stable Audio Open",
-        "Evans, Parker, Carr, Zukowski, Taylor, Pons",
-        2024,
-        "2407.14358",
-        "Settings; the solver is DPM-Solver++ 2M SDE, arXiv 2211.01095.",
+    reference = papers.STABLE_AUDIO.at(
+        "Settings; the solver is DPM-Solver++ 2M SDE, arXiv 2211.01095."
     )
     _noise_function = "arctan"
     _noise_scale = math.pi, 2.0

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.exponential import ddim_row, posterior_variance
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import VpScheduler
 from .weights import Weights
 
@@ -37,9 +38,7 @@ class DDIMScheduler(VpScheduler):
     title = "DDIM"
     family = "Variance preserving"
     good_for = "Deterministic and simple; good for editing and interpolating."
-    reference = Reference(
-        "Denoising Diffusion Implicit Models", "Song, Meng, Ermon", 2020, "2010.02502", "Eq. 12."
-    )
+    reference = papers.DDIM.at("Eq. 12.")
 
     _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "_on_grid")
 

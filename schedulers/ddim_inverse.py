@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array
 from .config import configured
 from .levels import Level, Stage, vp_level
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import CountedVpScheduler
 from .weights import Weights
 
@@ -34,12 +35,8 @@ class DDIMInverseScheduler(CountedVpScheduler):
     title = "DDIM inverse"
     family = "Variance preserving"
     good_for = "Finding the noise behind an image, to edit the image with it."
-    reference = Reference(
-        "Denoising Diffusion Implicit Models",
-        "Song, Meng, Ermon",
-        2020,
-        "2010.02502",
-        "Section 4.3; as inversion in Null-text Inversion, arXiv 2211.09794.",
+    reference = papers.DDIM.at(
+        "Section 4.3; as inversion in Null-text Inversion, arXiv 2211.09794."
     )
     ascends = True
     _starts_clean = True

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .prediction import Reading, reading
 from .rules.exponential import fresh_variance, posterior_row, posterior_variance
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import VpScheduler
 from .weights import Weights
 
@@ -44,13 +45,7 @@ class DDPMScheduler(VpScheduler):
     title = "DDPM"
     family = "Variance preserving"
     good_for = "The original, random at every step; best with hundreds of steps."
-    reference = Reference(
-        "Denoising Diffusion Probabilistic Models",
-        "Ho, Jain, Abbeel",
-        2020,
-        "2006.11239",
-        "Eq. 7 and algorithm 2.",
-    )
+    reference = papers.DDPM.at("Eq. 7 and algorithm 2.")
 
     _kept: ClassVar[tuple[str, ...]] = (*VpScheduler._kept, "custom_timesteps")
     # A sibling's config may say None where it means the default.

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers, prediction
 from . import params as p
-from . import prediction
 from .arrays import Array
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .open_grid import SHORT_RUN, OpenGridScheduler
 from .rules.exponential import log_rho_row
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .weights import Weights
 
 
@@ -38,13 +38,7 @@ class DEISMultistepScheduler(OpenGridScheduler):
     title = "DEIS multistep"
     family = "Exponential integrators"
     good_for = "Exact for straight noise predictions; good in 10 to 20 calls."
-    reference = Reference(
-        "Fast Sampling of Diffusion Models with Exponential Integrator",
-        "Zhang, Chen",
-        2022,
-        "2204.13902",
-        "The log-rho form of t-AB-DEIS.",
-    )
+    reference = papers.DEIS.at("The log-rho form of t-AB-DEIS.")
     _keeps = frozenset({"eps"})
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "solver_type": dict.fromkeys(("midpoint", "heun", "bh1", "bh2"), "logrho"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
 from .checks import check_steps, check_whole, shown
@@ -17,7 +18,6 @@ from .config import configured
 from .dpm_fast import Group, GroupScheduler, group
 from .levels import Level, ve_level
 from .rules.exponential import singlestep_row
-from .scheduler import Reference
 from .weights import Weights
 
 #: A run that tries more steps than this is asked for too small an error.
@@ -89,13 +89,8 @@ class DPMAdaptiveScheduler(GroupScheduler):
     title = "DPM adaptive"
     good_for = "As many calls as the asked accuracy needs; a reference to hold others against."
     call_form = "adaptive"
-    reference = Reference(
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
-        "Steps",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2206.00927",
-        "Appendix C, DPM-Solver-12 and 23; k-diffusion sample_dpm_adaptive.",
+    reference = papers.DPM_SOLVER.at(
+        "Appendix C, DPM-Solver-12 and 23; k-diffusion sample_dpm_adaptive."
     )
     _kept: ClassVar[tuple[str, ...]] = ()  # what a run makes of its grid is its own
 

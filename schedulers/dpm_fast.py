@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers, spacing
 from . import params as p
-from . import spacing
 from .arrays import Array, Generator
 from .checks import check_steps
 from .config import configured
 from .levels import Level, Stage, ve_level
 from .rules import euler
 from .rules.exponential import singlestep_row
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import SigmaScheduler
 from .weights import Weights
 
@@ -158,13 +158,8 @@ class DPMFastScheduler(GroupScheduler):
 
     title = "DPM fast"
     good_for = "Third order without guidance in 10 to 20 calls; ends at the lowest training noise."
-    reference = Reference(
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
-        "Steps",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2206.00927",
-        "Algorithms 1 and 2, orders as in section 3.4; k-diffusion sample_dpm_fast.",
+    reference = papers.DPM_SOLVER.at(
+        "Algorithms 1 and 2, orders as in section 3.4; k-diffusion sample_dpm_fast."
     )
 
     @configured

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
 from .dpmsolver_sde import ExponentialMidpointScheduler
 from .rules import euler
-from .scheduler import Reference
 
 
 class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
@@ -33,12 +33,8 @@ class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
 
     title = "DPM++ 2S ancestral"
     good_for = "Detailed and varied, at two calls a step; eta sets how varied."
-    reference = Reference(
-        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2211.01095",
-        "Algorithm 1 with r = 1/2; k-diffusion sample_dpmpp_2s_ancestral.",
+    reference = papers.DPM_SOLVER_PP.at(
+        "Algorithm 1 with r = 1/2; k-diffusion sample_dpmpp_2s_ancestral."
     )
 
     @configured

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
 from .open_grid import LEARNED, OpenGridScheduler
-from .scheduler import Reference
 
 
 class DPMSolverMultistepScheduler(OpenGridScheduler):
@@ -34,13 +34,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
     title = "DPM-Solver multistep"
     family = "Exponential integrators"
     good_for = "The usual choice for guided images: good in 15 to 25 calls."
-    reference = Reference(
-        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2211.01095",
-        "Algorithm 2; DPM-Solver, arXiv 2206.00927.",
-    )
+    reference = papers.DPM_SOLVER_PP.at("Algorithm 2; DPM-Solver, arXiv 2206.00927.")
     _noise_in_float32 = True
     _cuts_cosine_times = True
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {

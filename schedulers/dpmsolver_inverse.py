@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers, spacing
 from . import params as p
-from . import spacing
 from .checks import CURVES, check_curves, check_steps
 from .config import configured
 from .dpmsolver import DPMSolverMultistepScheduler
 from .open_grid import GRIDS
-from .scheduler import Reference
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
@@ -36,13 +35,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
 
     title = "DPM-Solver multistep, inverse"
     good_for = "Inversion: finding the noise behind an image, to edit it."
-    reference = Reference(
-        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2211.01095",
-        "Algorithm 2, with the grid reversed.",
-    )
+    reference = papers.DPM_SOLVER_PP.at("Algorithm 2, with the grid reversed.")
     ascends = True
     _cuts_cosine_times = False
     _sde_third_order: ClassVar[bool] = False

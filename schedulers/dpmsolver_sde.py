@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, Terms
 from .brownian import BrownianPath, BrownianTree
@@ -15,7 +16,7 @@ from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import MidpointScheduler
 from .weights import Weights
 
@@ -63,12 +64,8 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
 
     title = "DPM++ SDE"
     good_for = "Rich detail in few steps, at two calls a step; never quite the same twice."
-    reference = Reference(
-        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2211.01095",
-        "Singlestep, order 2, with ancestral noise; k-diffusion sample_dpmpp_sde.",
+    reference = papers.DPM_SOLVER_PP.at(
+        "Singlestep, order 2, with ancestral noise; k-diffusion sample_dpmpp_sde."
     )
     _spacing_dtype: ClassVar[Any] = np.float64
     _karras_takes_ends = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves
@@ -12,7 +13,7 @@ from .config import configured
 from .levels import Stage
 from .open_grid import LEARNED, OpenGridScheduler
 from .rules.exponential import singlestep_row
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .weights import Weights
 
 
@@ -31,14 +32,7 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
     title = "DPM-Solver singlestep"
     family = "Exponential integrators"
     good_for = "Third order without old calls; good for images without guidance."
-    reference = Reference(
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
-        "Steps",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2206.00927",
-        "Algorithms 1 and 2; DPM-Solver++, arXiv 2211.01095.",
-    )
+    reference = papers.DPM_SOLVER.at("Algorithms 1 and 2; DPM-Solver++, arXiv 2211.01095.")
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "solver_type": {"logrho": "midpoint", "bh1": "midpoint", "bh2": "midpoint"},
         "algorithm_type": {"deis": "dpmsolver++"},

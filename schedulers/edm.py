@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
 from .checks import check_ramp, check_sigmas, check_steps
@@ -17,7 +18,7 @@ from .levels import Stage
 from .open_grid import Multistep
 from .output import StepOutput
 from .prediction import Reading
-from .scheduler import Reference, Scaled, StepKey
+from .scheduler import Scaled, StepKey
 from .tables import linspace32
 from .weights import Weights
 
@@ -185,13 +186,7 @@ class EDMEulerScheduler(Churning, EdmScheduler):
     title = "EDM Euler"
     family = "EDM"
     good_for = "Networks preconditioned as in EDM, or trained for cosXL: the plain first choice."
-    reference = Reference(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-        "Algorithm 2 without its correction, table 1 (preconditioning).",
-    )
+    reference = papers.EDM.at("Algorithm 2 without its correction, table 1 (preconditioning).")
     _follows_model_dtype = True
     _ramp_dtype = np.float64
 
@@ -370,12 +365,8 @@ class EDMDPMSolverMultistepScheduler(Multistep, EdmScheduler):
     title = "EDM DPM-Solver multistep"
     family = "EDM"
     good_for = "Networks preconditioned as in EDM, in 10 to 30 calls."
-    reference = Reference(
-        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2211.01095",
-        "Algorithm 2; EDM's preconditioning, arXiv 2206.00364, table 1.",
+    reference = papers.DPM_SOLVER_PP.at(
+        "Algorithm 2; EDM's preconditioning, arXiv 2206.00364, table 1."
     )
     _sde_third_order = False
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {

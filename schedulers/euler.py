@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves, check_training_steps
@@ -15,7 +16,7 @@ from .config import configured
 from .levels import Stage
 from .prediction import Reading
 from .rules import euler
-from .scheduler import CountedScheduler, Reference, StepKey
+from .scheduler import CountedScheduler, StepKey
 from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights
@@ -86,13 +87,7 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
     title = "Euler"
     family = "Sigma (k-diffusion)"
     good_for = "The plain first choice: fast, robust, easy to reason about."
-    reference = Reference(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-        "Algorithm 2 without its correction; k-diffusion sample_euler.",
-    )
+    reference = papers.EDM.at("Algorithm 2 without its correction; k-diffusion sample_euler.")
     _follows_model_dtype = True
 
     @configured
@@ -271,13 +266,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     title = "Euler ancestral"
     family = "Sigma (k-diffusion)"
     good_for = "Fresh noise at each step: varied results that never settle."
-    reference = Reference(
-        "Denoising Diffusion Probabilistic Models",
-        "Ho, Jain, Abbeel",
-        2020,
-        "2006.11239",
-        "Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.",
-    )
+    reference = papers.DDPM.at("Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.")
     _follows_model_dtype = True
     _fresh_dtype = np.float64
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers, spacing
 from . import params as p
-from . import spacing
 from .arrays import Array, Generator, backend_of
 from .checks import CURVES, check_curves, check_levels, check_steps
 from .config import configured
@@ -18,7 +18,7 @@ from .levels import Level, Stage, flow_level
 from .output import StepOutput
 from .prediction import Reading
 from .rules import flow
-from .scheduler import CountedScheduler, Plan, Reference, StepKey, TwoCalls
+from .scheduler import CountedScheduler, Plan, StepKey, TwoCalls
 from .shifting import ShiftMixin
 from .weights import Weights
 
@@ -103,12 +103,8 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     title = "Flow match Euler"
     family = "Flow matching"
     good_for = "Rectified flows such as Flux and Stable Diffusion 3: straight paths, few steps."
-    reference = Reference(
-        "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis",
-        "Esser, Kulal, Blattmann et al.",
-        2024,
-        "2403.03206",
-        "Eq. 23; rectified flow, arXiv 2209.03003; flow matching, arXiv 2210.02747.",
+    reference = papers.STABLE_DIFFUSION_3.at(
+        "Eq. 23; rectified flow, arXiv 2209.03003; flow matching, arXiv 2210.02747."
     )
     _noise_in_float32 = True
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
@@ -397,13 +393,7 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
     title = "Flow match Heun"
     family = "Flow matching"
     good_for = "Rectified flows, second order: accurate, at twice the calls."
-    reference = Reference(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-        "Algorithm 2, for the slope of a rectified flow (arXiv 2209.03003).",
-    )
+    reference = papers.EDM.at("Algorithm 2, for the slope of a rectified flow (arXiv 2209.03003).")
     _keeps = frozenset({"x", "x0"})
     _kept = ("_times", "_rhos", "num_inference_steps", "_alters")
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import TwoCallScheduler
 from .weights import Weights
 
@@ -35,13 +36,7 @@ class HeunDiscreteScheduler(TwoCallScheduler):
     title = "Heun"
     family = "Sigma (k-diffusion)"
     good_for = "Two calls a step, second order: accurate, at twice the cost."
-    reference = Reference(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-        "Algorithm 1; k-diffusion sample_heun.",
-    )
+    reference = papers.EDM.at("Algorithm 1; k-diffusion sample_heun.")
     _keeps = frozenset({"x", "eps"})
 
     @configured

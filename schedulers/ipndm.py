@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array
 from .checks import check_steps
@@ -15,7 +16,7 @@ from .config import configured
 from .levels import Level, Stage
 from .rules.adams import ADAMS_BASHFORTH
 from .rules.exponential import transfer_row
-from .scheduler import CountedScheduler, Reference, StepKey
+from .scheduler import CountedScheduler, StepKey
 from .tables import linspace32
 from .weights import Weights
 
@@ -41,13 +42,7 @@ class IPNDMScheduler(CountedScheduler):
     title = "IPNDM"
     family = "Variance preserving"
     good_for = "v-prediction models of continuous time, as in v-diffusion."
-    reference = Reference(
-        "Pseudo Numerical Methods for Diffusion Models on Manifolds",
-        "Liu, Ren, Lin, Zhao",
-        2022,
-        "2202.09778",
-        "Eq. 12 with growing order; v-diffusion iplms_sample.",
-    )
+    reference = papers.PNDM.at("Eq. 12 with growing order; v-diffusion iplms_sample.")
     _depth = 4
     _keeps = frozenset({"eps"})
     #: Order of the multistep method, under upstream's name.

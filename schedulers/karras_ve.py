@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of, view_position
 from .checks import check_steps, check_training_steps
@@ -16,7 +17,7 @@ from .levels import Stage, ve_level
 from .output import DerivativeOutput
 from .prediction import Reading
 from .rules import euler
-from .scheduler import Reference, Scheduler, StepKey
+from .scheduler import Scheduler, StepKey
 from .weights import Weights
 
 
@@ -38,13 +39,7 @@ class KarrasVeScheduler(Scheduler):
     family = "EDM"
     good_for = "The stochastic sampler of the EDM paper, in a loop of its own."
     call_form = "karras_ve"
-    reference = Reference(
-        "Elucidating the Design Space of Diffusion-Based Generative Models",
-        "Karras, Aittala, Aila, Laine",
-        2022,
-        "2206.00364",
-        "Algorithm 2.",
-    )
+    reference = papers.EDM.at("Algorithm 2.")
     order = 2
 
     _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_raised")

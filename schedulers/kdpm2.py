@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import CURVES, check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import MidpointScheduler
 from .weights import Weights
 
@@ -39,14 +40,7 @@ class KDPM2DiscreteScheduler(MidpointScheduler):
     title = "DPM2"
     family = "Sigma (k-diffusion)"
     good_for = "Second order through a midpoint; two calls a step."
-    reference = Reference(
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
-        "Steps",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2206.00927",
-        "Algorithm 1 for alpha = 1; k-diffusion sample_dpm_2.",
-    )
+    reference = papers.DPM_SOLVER.at("Algorithm 1 for alpha = 1; k-diffusion sample_dpm_2.")
 
     @configured
     def __init__(
@@ -152,13 +146,8 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
 
     title = "DPM2 ancestral"
     good_for = "The midpoint rule with fresh noise; varied and detailed."
-    reference = Reference(
-        "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in Around 10 "
-        "Steps",
-        "Lu, Zhou, Bao, Chen, Li, Zhu",
-        2022,
-        "2206.00927",
-        "Algorithm 1, down to sigma_down; k-diffusion sample_dpm_2_ancestral.",
+    reference = papers.DPM_SOLVER.at(
+        "Algorithm 1, down to sigma_down; k-diffusion sample_dpm_2_ancestral."
     )
 
     _kept: ClassVar[tuple[str, ...]] = (*KDPM2DiscreteScheduler._kept, "_downs", "_ups")

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import papers
 from . import params as p
 from .arrays import Array
 from .checks import check_curves, check_whole
 from .config import configured
 from .levels import Stage
 from .rules.adams import MAX_ORDER, lagrange_weights
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .trained import SigmaScheduler
 from .weights import Weights
 
@@ -37,13 +38,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
     title = "LMS"
     family = "Sigma (k-diffusion)"
     good_for = "Higher order from old slopes at one call a step; wants 25 steps and more."
-    reference = Reference(
-        "Pseudo Numerical Methods for Diffusion Models on Manifolds",
-        "Liu, Ren, Lin, Zhao",
-        2022,
-        "2202.09778",
-        "Linear multistep; k-diffusion sample_lms.",
-    )
+    reference = papers.PNDM.at("Linear multistep; k-diffusion sample_lms.")
     _depth = DEFAULT_ORDER
     _keeps = frozenset({"eps"})
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})

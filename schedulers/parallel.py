@@ -6,21 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from .arrays import Array, away_from_host, backend_of, host_values, torch_backend
 from .checks import check_batch_times, check_training_steps
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .levels import Level, Stage, vp_level
-from .scheduler import DATA, Reference, StepKey, batch_size
+from .scheduler import DATA, StepKey, batch_size
 from .trained import VpScheduler
 
-PARADIGMS = Reference(
-    "Parallel Sampling of Diffusion Models",
-    "Shih, Belkhale, Ermon, Sadigh, Anari",
-    2023,
-    "2305.16317",
-    "Algorithm 1; the steps are those of the sequential class.",
-)
+PAPER = papers.PARADIGMS.at("Algorithm 1; the steps are those of the sequential class.")
 
 
 class ParallelSteps(VpScheduler):
@@ -119,7 +114,7 @@ class DDIMParallelScheduler(ParallelSteps, DDIMScheduler):
 
     title = "DDIM parallel"
     good_for = "DDIM over a window of steps at once: fewer rounds, more calls."
-    reference = PARADIGMS
+    reference = PAPER
     _is_ode_scheduler = True
 
     def batch_step_no_noise(
@@ -167,7 +162,7 @@ class DDPMParallelScheduler(ParallelSteps, DDPMScheduler):
 
     title = "DDPM parallel"
     good_for = "DDPM over a window of steps at once: fewer rounds, more calls."
-    reference = PARADIGMS
+    reference = PAPER
     _is_ode_scheduler = False
 
     def batch_step_no_noise(self, model_output: Array, timesteps: Array, sample: Array) -> Array:

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .rules.adams import ADAMS_BASHFORTH, RUNGE_KUTTA
 from .rules.exponential import transfer_row
-from .scheduler import Evaluation, Reference, StepKey
+from .scheduler import Evaluation, StepKey
 from .trained import CountedVpScheduler
 from .weights import Weights
 
@@ -49,13 +50,7 @@ class PNDMScheduler(CountedVpScheduler):
     title = "PNDM"
     family = "Variance preserving"
     good_for = "DDIM of higher order; as PLMS the first sampler of Stable Diffusion."
-    reference = Reference(
-        "Pseudo Numerical Methods for Diffusion Models on Manifolds",
-        "Liu, Ren, Lin, Zhao",
-        2022,
-        "2202.09778",
-        "Eq. 9, 12, 13 and algorithm 2.",
-    )
+    reference = papers.PNDM.at("Eq. 9, 12, 13 and algorithm 2.")
     #: Order of the multistep method, under upstream's name.
     pndm_order = 4
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves, check_training_steps
@@ -15,7 +16,6 @@ from .config import configured
 from .corrected import CorrectedScheduler
 from .open_grid import LEARNED
 from .rules.exponential import Linear
-from .scheduler import Reference
 
 
 def default_tau(t: float) -> float:
@@ -48,13 +48,7 @@ class SASolverScheduler(CorrectedScheduler):
     title = "SA-Solver"
     family = "Exponential integrators"
     good_for = "Random sampling with few calls: as much noise, and where, as tau says."
-    reference = Reference(
-        "SA-Solver: Stochastic Adams Solver for Fast Sampling of Diffusion Models",
-        "Xue, Yi, Luo, Zhang, Sun, Li, Ma",
-        2023,
-        "2309.05019",
-        "Algorithm 1.",
-    )
+    reference = papers.SA_SOLVER.at("Algorithm 1.")
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "algorithm_type": {
             **dict.fromkeys(("dpmsolver++", "sde-dpmsolver++"), "data_prediction"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from .checks import CURVES, check_batch_times, check_whole, shown
 from .config import ConfigMixin
 from .levels import Level, Stage, ve_level
 from .output import StepOutput
+from .papers import Reference
 from .shelf import Grid, Shelf, kept, shelf_for
 from .tables import TrainingTable
 from .weights import Weights
@@ -50,49 +50,6 @@ class KarrasDiffusionSchedulers(enum.Enum):
     UniPCMultistepScheduler = 13
     DPMSolverSDEScheduler = 14
     EDMEulerScheduler = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Where a scheduler comes from.
-
-    Attributes:
-        title: Title of the paper.
-        authors: "First author et al." or all of them.
-        year: Year of publication.
-        arxiv: arXiv number, empty if there is none.
-        note: Section, equation or algorithm, and other origins.
-    """
-
-    title: str
-    authors: str
-    year: int
-    arxiv: str
-    note: str = ""
-
-    @property
-    def url(self) -> str:
-        """Address of the paper."""
-        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
-
-    @property
-    def bibtex(self) -> str:
-        """The citation as a BibTeX entry."""
-        key = re.sub(r"\W", "", f"{self.authors.split()[0]}{self.year}".lower())
-        fields = {"title": f"{{{self.title}}}", "author": " and ".join(self.authors.split(", "))}
-        fields["author"] = fields["author"].replace(" et al.", " and others")
-        fields["year"] = str(self.year)
-        if self.arxiv:
-            fields |= {"eprint": self.arxiv, "archivePrefix": "arXiv", "url": self.url}
-        if self.note:
-            fields["note"] = self.note
-        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-        return f"@misc{{{key},\n{lines}\n}}"
-
-    def __str__(self) -> str:
-        """A citation."""
-        where = f", arXiv {self.arxiv}" if self.arxiv else ""
-        return f"{self.authors} ({self.year}). {self.title}{where}. {self.note}".strip()
 
 
 #: Plans kept of one grid; only step arguments that change all the time reach it.
@@ -1085,4 +1042,4 @@ def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:
 #: The name that diffusers has for the base of all classes.
 SchedulerMixin = Scheduler
 
-__all__ = ["KarrasDiffusionSchedulers", "Level", "Reference", "Scheduler", "Stage"]
+__all__ = ["KarrasDiffusionSchedulers", "Level", "Scheduler", "Stage"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of, host_values, torch_backend
 from .checks import check_steps, check_training_steps
@@ -17,16 +18,9 @@ from .levels import Level, Stage, ve_level, vp_level
 from .output import SdeOutput
 from .prediction import Reading
 from .rules.exponential import posterior_row, posterior_std
-from .scheduler import NOISE, Reference, Scheduler, StepKey
+from .scheduler import NOISE, Scheduler, StepKey
 from .tables import linspace32
 from .weights import Weights
-
-REFERENCE = (
-    "Score-Based Generative Modeling through Stochastic Differential Equations",
-    "Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole",
-    2021,
-    "2011.13456",
-)
 
 
 class ScoreSdeScheduler(Scheduler):
@@ -87,7 +81,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     good_for = "Predictor and Langevin corrector of the score SDE paper; thousands of calls."
     call_form = "score_sde"
     weighs_by_norms = True
-    reference = Reference(*REFERENCE, "Equations 46 and 47, algorithms 2 and 4.")
+    reference = papers.SCORE_SDE.at("Equations 46 and 47, algorithms 2 and 4.")
     _compatibles = ()
 
     @configured
@@ -379,7 +373,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     good_for = (
         "The reverse SDE of a variance-preserving process; a thousand steps, fewer by the paper."
     )
-    reference = Reference(*REFERENCE, "Equations 11 and 33, appendix F.")
+    reference = papers.SCORE_SDE.at("Equations 11 and 33, appendix F.")
     _compatibles = ()
 
     @configured

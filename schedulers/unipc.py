@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import papers, spacing
 from . import params as p
-from . import spacing
 from .arrays import Array, host_values
 from .checks import CURVES, check_curves, check_levels
 from .config import configured
 from .corrected import CorrectedScheduler
 from .open_grid import shift_of
 from .rules.exponential import Linear
-from .scheduler import Reference, StepKey
+from .scheduler import StepKey
 from .shifting import ShiftMixin
 
 #: A flow level this close to 1 is moved below it, where lam is finite.
@@ -48,13 +48,7 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
     title = "UniPC multistep"
     family = "Exponential integrators"
     good_for = "The fewest steps: one order higher than its neighbours at the same calls."
-    reference = Reference(
-        "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models",
-        "Zhao, Bai, Rao, Zhou, Lu",
-        2023,
-        "2302.04867",
-        "Algorithms 1 and 2.",
-    )
+    reference = papers.UNIPC.at("Algorithms 1 and 2.")
     _translations: ClassVar[Mapping[str, Mapping[str | None, str]]] = {
         "solver_type": dict.fromkeys(("midpoint", "heun", "logrho"), "bh2"),
     }

@@ -141,6 +141,13 @@ def test_reference(name: str) -> None:
     entry = reference.bibtex
     assert entry.startswith("@misc{") and entry.count("{") == entry.count("}")
     assert reference.title in entry and str(reference.year) in entry
+    assert entry.count(" and ") >= reference.authors.count(", ") > 0, "all authors, by name"
+    assert f"arXiv {reference.arxiv}" in " ".join((inspect.getdoc(SCHEDULERS[name]) or "").split())
+
+
+def test_no_two_papers_share_a_key() -> None:
+    papers = {made.reference.at("") for made in SCHEDULERS.values()}
+    assert len({paper.bibtex.splitlines()[0] for paper in papers}) == len(papers)
 
 
 @pytest.mark.parametrize("name", NAMES)
