@@ -33,12 +33,14 @@ DEFAULT_ETA = 0.3
 class CMStochasticIterativeScheduler(Scaled):
     r"""Multistep consistency sampling: to the data in one call, then noise up to the next level.
 
-        f = c_skip x + c_out F,   x' = clip(f) + s_noise sqrt(sigma'^2 - sigma_min^2) z
+        x0     = clip(c_skip x + c_out F)
+        x_next = x0 + s_noise sqrt(sigma_next^2 - sigma_min^2) z
         c_skip = s^2 / ((sigma - sigma_min)^2 + s^2)
-        c_out = (sigma - sigma_min) s / sqrt(sigma^2 + s^2)
+        c_out  = (sigma - sigma_min) s / sqrt(sigma^2 + s^2)
 
-    f is the identity at sigma_min, which the model takes for the data: what is above it, of
-    variance ``sigma^2 - sigma_min^2``, is the noise of a level here.
+    F is the network, s the ``sigma_data`` of the data; it is told ``250 log(sigma)`` of the level.
+    x0 is x itself at sigma_min, which the model takes for the data: what is above it, of variance
+    ``sigma^2 - sigma_min^2``, is the noise of a level here.
 
     References:
         Song, Dhariwal, Chen, Sutskever 2023. Consistency Models. arXiv 2303.01469, algorithm 1 and
@@ -296,13 +298,17 @@ class DistilledScheduler(CountedScheduler, VpScheduler):
 class LCMScheduler(DistilledScheduler):
     r"""Latent consistency model: to the data in one call, then noise up to the next level.
 
-        f = c_skip x + c_out x0,   x' = alpha' f + sigma' z,   s = 1/2
-        c_skip = s^2 / (t'^2 + s^2),  c_out = t' / sqrt(t'^2 + s^2),  t' = timestep_scaling t
+        f      = c_skip x + c_out x0
+        x_next = alpha_next f + sigma_next z
+        c_skip = s^2 / (b^2 + s^2),   c_out = b / sqrt(b^2 + s^2)
+        b      = timestep_scaling t,   s = 1/2
 
-    x0 is what the model predicts, clipped if asked; the last step ends at f.
+    x0 is what the model predicts, clipped if asked; f, which is returned as
+    ``pred_original_sample``, is x itself at t = 0. The last step ends at f.
 
     References:
-        Luo, Tan, Huang, Li, Zhao 2023. Latent Consistency Models. arXiv 2310.04378, section 4.
+        Luo, Tan, Huang, Li, Zhao 2023. Latent Consistency Models: Synthesizing High-Resolution
+        Images with Few-Step Inference. arXiv 2310.04378, section 4.
     """
 
     title = "LCM"
@@ -402,10 +408,12 @@ class LCMScheduler(DistilledScheduler):
 class TCDScheduler(DistilledScheduler):
     r"""Trajectory consistency distillation: down to a level s beyond the next, and back up.
 
-        x_s = alpha_s x0 + sigma_s eps,   s = floor((1 - eta) t')
-        x' = r x_s + sqrt(1 - r^2) z,     r = alpha' / alpha_s
+        x_s    = alpha_s x0 + sigma_s eps,   s = floor((1 - eta) t_next)
+        x_next = r x_s + sqrt(1 - r^2) z,    r = alpha_next / alpha_s
 
-    The last step ends at the first training level. Nothing is ever clipped.
+    ``alpha_s`` and ``sigma_s`` are those of training step s: eta = 0 leads straight to the next
+    level, eta = 1 all the way to the data and back. The last step ends at the first training
+    level. Nothing is ever clipped.
 
     References:
         Zheng, Hu, Fan, Wang, Ding, Tao, Cham 2024. Trajectory Consistency Distillation.

@@ -19,18 +19,23 @@ from .tables import linspace32
 class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     r"""DPM-Solver++ 2M SDE for networks that are told ``2 atan(sigma) / pi`` of a level.
 
-    With ``h = log(sigma / sigma_next)`` and D_k the derivatives of the data prediction in
-    ``-log sigma``, k up to ``solver_order - 1``,
+        x0     = c_skip x + c_out F(c_in x, 2 atan(sigma) / pi),   c_in = 1 / sqrt(sigma^2 + s^2)
+        c_skip = s^2 / (sigma^2 + s^2),   c_out = -sigma s / sqrt(sigma^2 + s^2)
+        x_next = (sigma_next / sigma) exp(-h) x + psi_0 x0 + psi_1 (x0 - x0[-1]) / r
+                 + sigma_next sqrt(1 - exp(-2 h)) z
 
-        x_prev = (sigma_next / sigma) exp(-h) x + psi_0(2 h) D0 + psi_1(2 h) D1
-                 + sigma_next sqrt(1 - exp(-2 h)) z.
+    F is the network (with ``epsilon`` -F), s the ``sigma_data`` of the data,
+    ``h = log(sigma / sigma_next)``, ``r = log(sigma[-1] / sigma) / h``, ``psi_0 = 1 - exp(-2 h)``,
+    and psi_1 is ``psi_0 / 2`` (midpoint) or ``1 - psi_0 / (2 h)`` (heun). The first step has no
+    slope, and the last has none where it leads to 0 or ``lower_order_final`` or ``euler_at_final``
+    says so, as with order 1.
 
     z is the increment of a Brownian path over the step. As upstream a torch generator gives the
     path by its initial seed; a NumPy generator draws the increments, which are independent.
 
     References:
-        Lu et al. 2022. DPM-Solver++. arXiv 2211.01095. Evans et al. 2024. Stable Audio Open.
-        arXiv 2407.14358 (the settings).
+        Lu et al. 2022. DPM-Solver++. arXiv 2211.01095. Evans, Parker, Carr, Zukowski, Taylor, Pons
+        2024. Stable Audio Open. arXiv 2407.14358 (the settings).
     """
 
     title = "Cosine DPM-Solver multistep"

@@ -23,13 +23,14 @@ class DDIMScheduler(VpScheduler):
 
     With the data prediction ``x0`` and noise prediction ``eps`` of a call,
 
-        x_prev = alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z,   s = eta * posterior std,
+        x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z
+        s      = eta (sigma_next / sigma) sqrt(1 - (alpha / alpha_next)^2)
 
     deterministic for eta = 0 and as random as DDPM for eta = 1.
 
     Upstream steps to ``t - T // N`` rather than to the next timestep; with "linspace", or
-    "trailing" and T not divisible by N, that is off the grid. ``compat="paper"`` steps to the
-    next timestep.
+    "trailing" and T not divisible by N, that is off the grid. ``compat="paper"`` steps to the next
+    timestep.
 
     References:
         Song, Meng, Ermon 2020. Denoising Diffusion Implicit Models. arXiv 2010.02502, eq. 12, 16.

@@ -20,16 +20,18 @@ from .weights import Weights
 class DDIMInverseScheduler(CountedVpScheduler):
     r"""DDIM, each step taken backwards: ``timesteps`` ascend, and a run ends on noise.
 
-        x_next = alpha' x0 + sigma' eps,   here (alpha, sigma) below target (alpha', sigma')
+        x_next = alpha_next x0 + sigma_next eps,   sigma_next above sigma
 
-    A run starts from a clean image. Upstream tells the model the time that the step leads to,
-    T // N above the one where the sample stands, because DDIM's step down uses the noise
-    predicted there. ``compat="paper"`` integrates the same path from the cleanest trained level,
-    and tells the model the time where the sample stands.
+    A run starts from a clean image. Upstream tells the model the time that the step leads to, T //
+    N above the one where the sample stands, because DDIM's step down uses the noise predicted
+    there. ``compat="paper"`` integrates the same path from the cleanest trained level, and tells
+    the model the time where the sample stands.
 
     References:
         Song, Meng, Ermon 2020. Denoising Diffusion Implicit Models. arXiv 2010.02502, sec. 4.3,
-        eq. 14. Wallace, Gokul, Naik 2022. EDICT. arXiv 2211.12446 for its limits.
+        eq. 14. Mokady, Hertz, Aberman, Pritch, Cohen-Or 2022. Null-text Inversion for Editing Real
+        Images using Guided Diffusion Models. arXiv 2211.09794. Wallace, Gokul, Naik 2022. EDICT:
+        Exact Diffusion Inversion via Coupled Transformations. arXiv 2211.12446 for its limits.
     """
 
     title = "DDIM inverse"

@@ -29,17 +29,22 @@ LEARNED = ("learned", "learned_range")
 class DDPMScheduler(VpScheduler):
     r"""Denoising diffusion probabilistic models.
 
-    The mean of the posterior q(x_prev | x, x0) plus noise of one of six variances:
+    The mean of the posterior q(x_next | x, x0), plus noise of one of six variances:
 
-        x_prev = alpha' beta / sigma^2 x0 + (alpha/alpha') sigma'^2 / sigma^2 x + s z,
-        beta = 1 - alpha^2 / alpha'^2.
+        x_next = alpha_next beta / sigma^2 x0 + alpha / alpha_next (sigma_next / sigma)^2 x + s z
+        beta   = 1 - (alpha / alpha_next)^2
 
-    ``fixed_small`` is the posterior's own variance, ``fixed_large`` is beta, ``learned`` and
-    ``learned_range`` read it from the second half of the model's channels.
+    ``beta`` is the variance that the process adds between the two levels, over one training step
+    that step's own. ``s^2`` is ``(sigma_next / sigma)^2 beta``, the posterior's, for
+    ``fixed_small`` and ``fixed_small_log``; ``beta`` for ``fixed_large`` and ``fixed_large_log``;
+    the second half of the model's channels for ``learned``; between the two, evenly in the
+    logarithm, as that half says (-1 to 1) for ``learned_range``. The step from t = 0 adds no
+    noise.
 
     References:
         Ho, Jain, Abbeel 2020. Denoising Diffusion Probabilistic Models. arXiv 2006.11239, eq. 7.
-        Nichol, Dhariwal 2021. Improved DDPM. arXiv 2102.09672, eq. 15 (learned_range).
+        Nichol, Dhariwal 2021. Improved Denoising Diffusion Probabilistic Models. arXiv 2102.09672,
+        eq. 15 (learned_range).
     """
 
     title = "DDPM"

@@ -22,13 +22,14 @@ from .weights import Weights
 class DEISMultistepScheduler(OpenGridScheduler):
     r"""Diffusion exponential integrator sampler, log-rho form, orders 1 to 3.
 
-    With ``rho = sigma / alpha`` and L_j the Lagrange polynomials in log rho through the last calls,
+    With ``rho = sigma / alpha``,
 
-        x_prev = alpha_prev (x / alpha + sum_j eps_j int_rho^rho_prev L_j(log r) dr).
+        x_next = alpha_next (x / alpha + sum_j eps[-j] int_rho^rho_next L_j(log r) dr)
 
-    The integrals are taken in float64 without cancellation; upstream's float32 ones cost order 3
-    its order on fine grids. The last level is the smallest trained one, and with a sigma curve the
-    curve's own last: that step then stands still.
+    where the ``L_j`` are the Lagrange polynomials in log rho on the last ``solver_order`` calls: 1
+    at call j, 0 at the others. The integrals are taken in float64 without cancellation; upstream's
+    float32 ones cost order 3 its order on fine grids. The last level is the smallest trained one,
+    and with a sigma curve the curve's own last: that step then stands still.
 
     References:
         Zhang and Chen 2022. Fast Sampling of Diffusion Models with Exponential Integrator.

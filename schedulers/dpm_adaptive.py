@@ -60,11 +60,16 @@ class DPMAdaptiveScheduler(GroupScheduler):
     r"""DPM adaptive: steps of order 3 (2), each judged by one of order 2 (1) on the same calls.
 
         error = rms( (x_low - x_high) / max(atol, rtol max(|x_low|, |x_low before|)) )
+        h    <- h (1 + arctan(r^b1 r[-1]^b2 r[-2]^b3 - 1)),   r = 1 / error
 
-    over the whole batch. A PID controller accepts the step to x_high or has it tried again, and
-    sizes the next one. A rejected step leads back to where it started. The steps are those of
-    DPM-Solver in ``log sigma``; with eta > 0 each goes down past its target and fresh noise leads
-    back up. The run ends at the lowest sigma of the training, not at 0, as k-diffusion's.
+    The step of length h in log sigma that leads to x_high is that of DPM fast; x_low is the one
+    that its calls but the last make, of one order less; rms is taken over the whole batch. The
+    controller takes the step if the factor on h is at least ``accept_safety`` and has it tried
+    again otherwise: a rejected step leads back to where it started. With k the order,
+    ``b1 = (P + I + D) / k``, ``b2 = -(P + 2 D) / k`` and ``b3 = D / k`` follow from ``pcoeff``,
+    ``icoeff`` and ``dcoeff``. With eta > 0 each step goes down past its target and fresh noise
+    leads back up, and k is 1.5. The run ends at the lowest sigma of the training, not at 0, as
+    k-diffusion's.
 
     The error decides how many calls a run takes. ``sample`` makes a whole run. In a loop of one's
     own, ``timesteps`` and ``stages`` hold the calls made so far and then those to come if no

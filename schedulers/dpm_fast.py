@@ -140,15 +140,17 @@ class GroupScheduler(SigmaScheduler):
 class DPMFastScheduler(GroupScheduler):
     r"""DPM-Solver fast: N model calls in steps of order 3, the rest in steps of order 2 or 1.
 
-    Over ``N // 3 + 1`` steps even in ``lam = -log sigma``; a step of order 3 from s by h:
+    Over ``N // 3 + 1`` steps even in log sigma; one of order 3, with ``h = log(sigma / down)``:
 
-        u1     = x - sigma(s + h/3) (e^(h/3) - 1) eps,
-        u2     = x - sigma(s + 2h/3) [(e^(2h/3) - 1) eps + 2 psi(2h/3) (eps_1 - eps)],
-        x_prev = x - sigma(s + h) [(e^h - 1) eps + 3/2 psi(h) (eps_2 - eps)] + up z,
+        first call:   x'     = x - sigma_1 (exp(h/3) - 1) eps
+        second call:  x''    = x - sigma_2 ((exp(2h/3) - 1) eps + 2 q(2h/3) (eps' - eps))
+        third call:   x_next = x - down ((exp(h) - 1) eps + 3/2 q(h) (eps'' - eps)) + up z
 
-    with ``psi(h) = (e^h - 1) / h - 1``; order 2 uses the midpoint. With eta > 0 each step goes down
-    past its target and fresh noise leads back up. The run ends at the lowest sigma of the
-    training, not at 0, as k-diffusion's.
+    with ``sigma_1 = sigma exp(-h/3)``, ``sigma_2 = sigma exp(-2h/3)`` and
+    ``q(h) = (exp(h) - 1) / h - 1``. Order 2 takes the slope of the midpoint for the whole step,
+    order 1 is Euler's. ``down^2 + up^2 = sigma_next^2``, ``up`` a share eta of the ancestral Euler
+    step's noise; for eta = 0 down is sigma_next, and nothing is random. The run ends at the lowest
+    sigma of the training, not at 0, as k-diffusion's.
 
     References:
         Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in

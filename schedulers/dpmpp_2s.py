@@ -18,12 +18,12 @@ from .rules import euler
 class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
     r"""DPM++ 2S a: the midpoint method on x0, down past the target, then fresh noise up to it.
 
-        first call:   x'     = (sigma_mid / sigma) x + (1 - sigma_mid / sigma) x0,
-        second call:  x_prev = (down / sigma) x + (1 - down / sigma) x0' + up z,
+        first call:   x'     = (sigma_mid / sigma) x + (1 - sigma_mid / sigma) x0
+        second call:  x_next = (down / sigma) x + (1 - down / sigma) x0' + up z
 
-    with ``down^2 + up^2 = sigma_next^2``, ``up`` a share eta of the ancestral noise, and
-    ``sigma_mid = sqrt(sigma down)``. The last step, to sigma = 0, has no second call. eta belongs
-    to the constructor because the midpoints, hence ``timesteps``, depend on it.
+    with ``down^2 + up^2 = sigma_next^2``, ``up`` a share eta of the ancestral Euler step's noise,
+    and ``sigma_mid = sqrt(sigma down)``. The last step, to sigma = 0, has no second call. eta
+    belongs to the constructor because the midpoints, hence ``timesteps``, depend on it.
 
     References:
         Lu et al. 2022. DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic

@@ -16,19 +16,30 @@ from .open_grid import LEARNED, OpenGridScheduler
 class DPMSolverMultistepScheduler(OpenGridScheduler):
     r"""DPM-Solver and DPM-Solver++, multistep, orders 1 to 3, as ODE and as SDE.
 
-    With ``h`` the growth of ``lam = log(alpha / sigma)`` over the step and D_k the derivatives of
-    the prediction, interpolated through the last calls,
+    In ``lam = log(alpha / sigma)``, with ``h = lam_next - lam`` and D the data (++) or noise
+    prediction,
 
-        x_prev = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2) + s z;
+        x_next = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2) + s z
+        psi_k  = int_0^1 w exp(-w (1 - u)) u^k / k! du
 
-    ``rules/exponential.py`` lists (c, kappa, psi) of the four forms.
+        algorithm_type   c                           kappa         w    s / sigma_next
+        dpmsolver++      sigma_next / sigma          alpha_next    h    0
+        dpmsolver        alpha_next / alpha          sigma_next    -h   0
+        sde-dpmsolver++  sigma_next / sigma exp(-h)  alpha_next    2 h  sqrt(1 - exp(-2 h))
+        sde-dpmsolver    alpha_next / alpha          2 sigma_next  -h   sqrt(exp(2 h) - 1)
+
+    ``D0 = D``. Order 2 adds ``D1 = (D - D[-1]) / r`` with ``r = (lam - lam[-1]) / h``, the slope
+    through the last two calls, and order 3 slope and curvature of the parabola through the last
+    three: D1 and D2 are its derivatives at u = 0, where u is the fraction of the step. At order 2
+    ``midpoint`` takes ``psi_0 / 2`` for psi_1.
 
     At order 3 upstream's D2 lacks a factor 2, and ``sde-dpmsolver++`` has a sign flipped;
     ``compat="paper"`` has neither.
 
     References:
-        Lu et al. 2022. DPM-Solver. arXiv 2206.00927. Lu et al. 2022. DPM-Solver++.
-        arXiv 2211.01095, eq. 8 to 18.
+        Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
+        Around 10 Steps. arXiv 2206.00927. Lu et al. 2022. DPM-Solver++: Fast Solver for Guided
+        Sampling of Diffusion Probabilistic Models. arXiv 2211.01095, eq. 8 to 18.
     """
 
     title = "DPM-Solver multistep"

@@ -19,18 +19,24 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
 
     The step is that of ``DPMSolverMultistepScheduler``,
 
-        x_next = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2),
+        x_next = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2)
 
-    with ``h = lam_next - lam`` below zero: a sample is taken from the first level, which is almost
-    clean, to the last one. Noise that is removed and renewed does not grow, so that the forms for
-    the SDE follow the ODE here; upstream's are NaN.
+        prediction  c                    kappa       w
+        data (++)   sigma_next / sigma   alpha_next  h
+        noise       alpha_next / alpha   sigma_next  -h
+
+    with ``psi_k = int_0^1 w exp(-w (1 - u)) u^k / k! du`` and ``h = lam_next - lam`` below zero: a
+    sample is taken from the first level, which is almost clean, to the last one. Noise that is
+    removed and renewed does not grow, so that the forms for the SDE follow the ODE here;
+    upstream's are NaN.
 
     Upstream drops times that repeat but keeps their sigmas, and its flow runs downward;
     ``compat="paper"`` keeps times and sigmas together, and runs upward.
 
     References:
         Lu et al. 2022. DPM-Solver. arXiv 2206.00927. Lu et al. 2022. DPM-Solver++.
-        arXiv 2211.01095. Hertz et al. 2022. Prompt-to-Prompt. arXiv 2208.01626 (inversion).
+        arXiv 2211.01095. Hertz, Mokady, Tenenbaum, Aberman, Pritch, Cohen-Or 2022.
+        Prompt-to-Prompt Image Editing with Cross Attention Control. arXiv 2208.01626 (inversion).
     """
 
     title = "DPM-Solver multistep, inverse"

@@ -46,16 +46,17 @@ class ExponentialMidpointScheduler(MidpointScheduler):
 class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
     r"""DPM++ SDE: two ancestral exponential steps, from sigma to the midpoint and to the end.
 
-        first call:   x'     = (down' / sigma) x + (1 - down' / sigma) x0 + up' z',
-        second call:  x_prev = (down / sigma) x + (1 - down / sigma) x0' + up z,
+        first call:   x'     = (down' / sigma) x + (1 - down' / sigma) x0 + up' z'
+        second call:  x_next = (down / sigma) x + (1 - down / sigma) x0' + up z
 
-    with ``down^2 + up^2 = sigma_next^2`` as in the ancestral Euler step, towards
-    ``sigma_mid = sqrt(sigma sigma_next)`` and ``sigma_next`` in turn; both start from x. The last
-    step, to sigma = 0, has no second call.
+    with ``down^2 + up^2 = sigma_next^2`` and ``down = sigma_next^2 / sigma`` as in the ancestral
+    Euler step, and ``down'``, ``up'`` likewise towards ``sigma_mid = sqrt(sigma sigma_next)``;
+    both calls start from x. The last step, to sigma = 0, has no second call.
 
-    z' and z are increments of one Brownian path over [sigma_mid, sigma] and [sigma_next, sigma].
-    ``noise_sampler_seed`` determines the path, with upstream's draws; without it the generator
-    draws it, and without either the seed comes from the global random state, as upstream.
+    ``z'`` and z are increments of one Brownian path over [sigma_mid, sigma] and [sigma_next,
+    sigma]. ``noise_sampler_seed`` determines the path, with upstream's draws; without it the
+    generator draws it, and without either the seed comes from the global random state, as
+    upstream.
 
     References:
         Lu et al. 2022. DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic

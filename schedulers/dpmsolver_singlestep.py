@@ -20,13 +20,30 @@ from .weights import Weights
 class DPMSolverSinglestepScheduler(OpenGridScheduler):
     r"""DPM-Solver and DPM-Solver++, singlestep, orders 1 to 3.
 
-    The calls come in groups. Each call of a group starts over from the group's first sample, and
-    uses all predictions made since; the last one completes a step of full order. The list of
-    orders is [1, 2, 3, 1, 2, 3, ...], with lower ones where the number of calls does not divide.
+    The calls come in groups. Each call of a group starts over from the group's first sample x, and
+    uses all predictions D[0], D[1], ... made since; the last one completes a step of full order:
+
+        order 1:  x_next = c x + kappa psi_0 D[0] + s z
+        order 2:  x_next = c x + kappa (psi_0 D[0] + psi_1 (D[1] - D[0]) / r_1) + s z
+        order 3:  x_next = c x + kappa (psi_0 D[0] + psi_1 (D[2] - D[0]) / r_2) + s z
+
+        algorithm_type   c                           kappa       w    s / sigma_next
+        dpmsolver++      sigma_next / sigma          alpha_next  h    0
+        dpmsolver        alpha_next / alpha          sigma_next  -h   0
+        sde-dpmsolver++  sigma_next / sigma exp(-h)  alpha_next  2 h  sqrt(1 - exp(-2 h))
+
+    where sigma, alpha and lam belong to the group's first call, ``h = lam_next - lam``,
+    ``r_k = (lam_k - lam) / h`` is where call k stands in the step, D is the data (++) or noise
+    prediction, and ``psi_k = int_0^1 w exp(-w (1 - u)) u^k / k! du``. At order 2 ``midpoint``
+    takes ``psi_0 / 2`` for psi_1; at order 3 ``heun`` takes the parabola through all three.
+
+    The list of orders is [1, 2, 3, 1, 2, 3, ...], with lower ones where the number of calls does
+    not divide.
 
     References:
-        Lu et al. 2022. DPM-Solver. arXiv 2206.00927, algorithms 1 and 2. Lu et al. 2022.
-        DPM-Solver++. arXiv 2211.01095.
+        Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
+        Around 10 Steps. arXiv 2206.00927, algorithms 1 and 2. Lu et al. 2022. DPM-Solver++.
+        arXiv 2211.01095.
     """
 
     title = "DPM-Solver singlestep"

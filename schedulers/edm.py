@@ -172,11 +172,17 @@ class EdmScheduler(Scaled):
 class EDMEulerScheduler(Churning, EdmScheduler):
     r"""Euler's method with churn, for networks preconditioned as in EDM.
 
-        x_hat = x + sqrt(sigma_hat^2 - sigma^2) s_noise z,   sigma_hat = sigma (1 + gamma),
-        x_prev = x_hat + (sigma_next - sigma_hat) (x_hat - x0) / sigma_hat.
+        x0        = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / sqrt(sigma^2 + s^2)
+        c_skip    = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2)
+        x_hat     = x + s_noise sqrt(sigma_hat^2 - sigma^2) z
+        sigma_hat = (1 + gamma) sigma,   gamma = min(s_churn / N, sqrt(2) - 1)
+        x_next    = x_hat + (sigma_next - sigma_hat) (x_hat - x0) / sigma_hat
 
-    The model is asked before the churn, at ``sigma``. Upstream reads its answer as one for x_hat
-    at ``sigma_hat``; ``compat="paper"`` reads it as it was asked.
+    F is the network (with ``v_prediction`` -F), s the ``sigma_data`` of the data;
+    ``scale_model_input`` applies c_in, and ``timesteps`` hold ``log(sigma) / 4``. ``gamma`` is 0
+    unless ``s_tmin <= sigma <= s_tmax``. The model is asked before the churn, at ``sigma``.
+    Upstream reads its answer as one for x_hat at ``sigma_hat``; ``compat="paper"`` reads it as it
+    was asked.
 
     References:
         Karras et al. 2022. Elucidating the Design Space of Diffusion-Based Generative Models.
@@ -347,19 +353,27 @@ class EDMEulerScheduler(Churning, EdmScheduler):
 class EDMDPMSolverMultistepScheduler(Multistep, EdmScheduler):
     r"""DPM-Solver++, multistep, orders 1 to 3, for networks preconditioned as in EDM.
 
-    With ``h = log(sigma / sigma_next)`` and D_k the derivatives of the data prediction in
-    ``-log sigma``, interpolated through the last calls,
+        x0     = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / sqrt(sigma^2 + s^2)
+        c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2)
+        x_next = c x + psi_0 D0 + psi_1 D1 + psi_2 D2 + n z
+        psi_k  = int_0^1 w exp(-w (1 - u)) u^k / k! du
 
-        x_prev = (sigma_next / sigma) x + psi_0(h) D0 + psi_1(h) D1 + psi_2(h) D2,
+        algorithm_type   c                           w    n / sigma_next
+        dpmsolver++      sigma_next / sigma          h    0
+        sde-dpmsolver++  sigma_next / sigma exp(-h)  2 h  sqrt(1 - exp(-2 h))
 
-    or its stochastic form; ``rules/exponential.py`` has both, for alpha = 1.
+    F is the network (with ``v_prediction`` -F), s the ``sigma_data`` of the data, and
+    ``h = log(sigma / sigma_next)``. D0 is x0; D1 and D2 are the derivatives at the step's start,
+    by the fraction u of the step, of the polynomial in log sigma through the last ``solver_order``
+    data predictions. At order 2 ``midpoint`` takes ``psi_0 / 2`` for psi_1.
 
     At order 3 upstream's D2 lacks a factor 2, and its stochastic form crashes: here it is the
     integral.
 
     References:
-        Lu et al. 2022. DPM-Solver++. arXiv 2211.01095, eq. 8 to 18. Karras et al. 2022.
-        arXiv 2206.00364, table 1 (preconditioning).
+        Lu et al. 2022. DPM-Solver++. arXiv 2211.01095, eq. 8 to 18. Karras, Aittala, Aila, Laine
+        2022. Elucidating the Design Space of Diffusion-Based Generative Models. arXiv 2206.00364,
+        table 1 (preconditioning).
     """
 
     title = "EDM DPM-Solver multistep"

@@ -73,9 +73,11 @@ class Churning(CountedScheduler):
 class EulerDiscreteScheduler(Churning, SigmaScheduler):
     r"""Euler's method on ``dx / d sigma = eps``, with optional churn.
 
-        x_hat = x + sqrt(sigma_hat^2 - sigma^2) s_noise z,   sigma_hat = sigma (1 + gamma),
-        x_prev = x_hat + (sigma_next - sigma_hat) (x_hat - x0) / sigma_hat.
+        x_hat     = x + s_noise sqrt(sigma_hat^2 - sigma^2) z
+        sigma_hat = (1 + gamma) sigma,   gamma = min(s_churn / N, sqrt(2) - 1)
+        x_next    = x_hat + (sigma_next - sigma_hat) eps
 
+    ``gamma`` is 0 unless ``s_tmin <= sigma <= s_tmax``; without churn, the default, x_hat is x.
     Upstream asks the model before the churn, at ``sigma``; the paper's algorithm asks it after, at
     ``sigma_hat``, which a ``step`` that is handed the model's output cannot do.
 
@@ -254,13 +256,15 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
 class EulerAncestralDiscreteScheduler(SigmaScheduler):
     r"""Ancestral sampling: Euler down past the target, then fresh noise up to it.
 
-        sigma_up^2 = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2,
-        sigma_down^2 = sigma_next^2 - sigma_up^2,
-        x_prev = x + (sigma_down - sigma) eps + sigma_up z.
+        x_next       = x + (sigma_down - sigma) eps + sigma_up z
+        sigma_up^2   = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2
+        sigma_down^2 = sigma_next^2 - sigma_up^2
+
+    so that ``sigma_down = sigma_next^2 / sigma``. The step to sigma = 0 adds no noise.
 
     References:
-        Crowson. k-diffusion, sample_euler_ancestral; the DDPM posterior (Ho et al. 2020, arXiv
-        2006.11239, eq. 7) written for alpha = 1.
+        Crowson. k-diffusion, sample_euler_ancestral; the DDPM posterior (Ho et al. 2020,
+        arXiv 2006.11239, eq. 7) written for alpha = 1.
     """
 
     title = "Euler ancestral"

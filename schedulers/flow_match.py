@@ -86,18 +86,20 @@ class FlowScheduler(CountedScheduler):
 class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     r"""Euler's method on ``dx / d sigma = eps - x0``, the straight path of a rectified flow.
 
-        x_prev = x + (sigma_next - sigma) out,   x0 = x - sigma out,
-        sigma = s u / (1 + (s - 1) u),   u evenly spaced in [0, 1], s the shift.
+        x_next = x + (sigma_next - sigma) out,   x0 = x - sigma out
+        sigma  = s v / (1 + (s - 1) v),   v evenly spaced from 1 to 1 / T, then 0
 
-    With ``stochastic_sampling`` a step goes to x0 and back: ``(1 - sigma_next) x0 + sigma_next z``.
+    The model returns the slope ``out = eps - x0``; s is the shift. With ``stochastic_sampling`` a
+    step goes to x0 and back: ``x_next = (1 - sigma_next) x0 + sigma_next z``.
 
     Upstream's constructor shifts the ends of the grid and ``set_timesteps`` shifts the grid
     between them again; ``compat="paper"`` shifts once.
 
     References:
-        Liu et al. 2022. Flow Straight and Fast. arXiv 2209.03003. Lipman et al. 2022. Flow
-        Matching for Generative Modeling. arXiv 2210.02747. Esser et al. 2024. Scaling Rectified
-        Flow Transformers for High-Resolution Image Synthesis. arXiv 2403.03206, eq. 23 (shift).
+        Liu, Gong, Liu 2022. Flow Straight and Fast: Learning to Generate and Transfer Data with
+        Rectified Flow. arXiv 2209.03003. Lipman, Chen, Ben-Hamu, Nickel, Le 2022. Flow Matching
+        for Generative Modeling. arXiv 2210.02747. Esser et al. 2024. Scaling Rectified Flow
+        Transformers for High-Resolution Image Synthesis. arXiv 2403.03206, eq. 23 (shift).
     """
 
     title = "Flow match Euler"
@@ -379,15 +381,17 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
     r"""Heun's second-order method on ``dx / d sigma = eps - x0``; two model calls a step.
 
         first call:   x'     = x + (sigma_next - sigma) out
-        second call:  x_prev = x + (sigma_next - sigma) (out + out') / 2
+        second call:  x_next = x + (sigma_next - sigma) (out + out') / 2
 
-    The last step, to sigma = 0, has no second call. Upstream's churn adds noise without weighing
-    the data down, which leaves the path; under ``compat="paper"`` it moves along the path.
+    The model returns the slope ``out = eps - x0``, ``out'`` that of ``x'`` at sigma_next. The last
+    step, to sigma = 0, has no second call. Upstream's churn adds noise without weighing the data
+    down, which leaves the path; under ``compat="paper"`` it moves along the path.
 
     References:
-        Karras et al. 2022. Elucidating the Design Space of Diffusion-Based Generative Models.
-        arXiv 2206.00364, algorithm 2, for the slope of a rectified flow. Liu et al. 2022. Flow
-        Straight and Fast. arXiv 2209.03003.
+        Karras, Aittala, Aila, Laine 2022. Elucidating the Design Space of Diffusion-Based
+        Generative Models. arXiv 2206.00364, algorithm 2, for the slope of a rectified flow. Liu,
+        Gong, Liu 2022. Flow Straight and Fast: Learning to Generate and Transfer Data with
+        Rectified Flow. arXiv 2209.03003.
     """
 
     title = "Flow match Heun"

@@ -23,10 +23,10 @@ class HeunDiscreteScheduler(TwoCallScheduler):
     r"""Heun's second-order method on ``dx / d sigma = eps``; two model calls a step.
 
         first call:   x'     = x + (sigma_next - sigma) eps
-        second call:  x_prev = x + (sigma_next - sigma) (eps + eps') / 2
+        second call:  x_next = x + (sigma_next - sigma) (eps + eps') / 2
 
-    The last step, to sigma = 0, has no second call. The paper's churn is fixed to none, as
-    upstream.
+    with ``eps'`` predicted from ``x'`` at sigma_next. The last step, to sigma = 0, has no second
+    call. The paper's churn is fixed to none, as upstream.
 
     References:
         Karras et al. 2022. Elucidating the Design Space of Diffusion-Based Generative Models.

@@ -24,12 +24,12 @@ from .weights import Weights
 class IPNDMScheduler(CountedScheduler):
     r"""Improved pseudo linear multistep, orders 1 to 4, for v-predictions of continuous time.
 
-        sigma = sin(pi s / 2)^2,  alpha = sqrt(1 - sigma^2),  s = 1 .. 0 in N steps
-        e = (55 eps_i - 59 eps_(i-1) + 37 eps_(i-2) - 9 eps_(i-3)) / 24
-        x_prev = (alpha'/alpha) x + (sigma' - alpha' sigma / alpha) e
+        e      = (55 eps - 59 eps[-1] + 37 eps[-2] - 9 eps[-3]) / 24
+        x_next = (alpha_next / alpha) x + (sigma_next - alpha_next sigma / alpha) e
+        sigma  = sin(pi v / 2)^2,   alpha = sqrt(1 - sigma^2),   v = 1 .. 0 in N steps
 
-    The model is told ``t = 2 atan2(sigma, alpha) / pi`` in (0, 1] and returns
-    ``v = alpha eps - sigma x0``.
+    The first three steps take the same formula of orders 1, 2 and 3. The model is told
+    ``t = 2 atan2(sigma, alpha) / pi`` in (0, 1] and returns ``out = alpha eps - sigma x0``.
 
     The first level is pure noise, alpha = 0. Upstream divides by 1e-8 there and loses the data
     prediction; ``compat="paper"`` uses it.

@@ -24,8 +24,15 @@ from .weights import Weights
 class KarrasVeScheduler(Scheduler):
     r"""Algorithm 2 of Karras et al.: noise up to sigma_hat, Euler down, then the trapezoid.
 
-    A step is three calls: ``add_noise_to_input``, ``step``, and, unless the next sigma is 0,
-    ``step_correct``. The model returns ``(x0 - x) / sigma``.
+        add_noise_to_input:  x_hat  = x + s_noise sqrt(sigma_hat^2 - sigma^2) z
+        step:                x'     = x_hat + (sigma_next - sigma_hat) d
+        step_correct:        x_next = x_hat + (sigma_next - sigma_hat) (d + d') / 2
+
+    with ``sigma_hat = (1 + gamma) sigma``, ``gamma = min(s_churn / N, sqrt(2) - 1)`` where
+    ``s_min <= sigma <= s_max`` and else 0, and the slopes ``d = (x_hat - x0) / sigma_hat`` and
+    ``d' = (x' - x0') / sigma_next``. A step is these three calls; the last is left out where
+    sigma_next is 0. The levels fall geometrically from ``sigma_max`` to ``sigma_min``, the last
+    step leads to 0. The model returns the negative slope, ``(x0 - x) / sigma``.
 
     Upstream's ``schedule`` holds sigma squared, and its pipeline takes it for sigma: 1e4 at the
     top, against initial noise of 100. ``compat="paper"`` holds sigma.

@@ -23,13 +23,13 @@ class KDPM2DiscreteScheduler(MidpointScheduler):
     r"""DPM-Solver-2 on ``dx / d sigma = eps``; two model calls a step.
 
         first call:   x'     = x + (sigma_mid - sigma) eps,   sigma_mid = sqrt(sigma sigma_next)
-        second call:  x_prev = x + (sigma_next - sigma) eps'
+        second call:  x_next = x + (sigma_next - sigma) eps'
 
-    The last step, to sigma = 0, has no second call. ``timesteps`` holds the midpoints too, at the
-    fractional times where the training table has their sigma; ``sigmas`` holds every inner level
-    twice and no midpoint, as upstream, ``sigmas_interpol`` the midpoints. Upstream's ``add_noise``
-    at a midpoint's time therefore noises to the level after it; ``compat="paper"`` noises to the
-    midpoint.
+    with ``eps'`` predicted from ``x'`` at sigma_mid. The last step, to sigma = 0, has no second
+    call. ``timesteps`` holds the midpoints too, at the fractional times where the training table
+    has their sigma; ``sigmas`` holds every inner level twice and no midpoint, as upstream,
+    ``sigmas_interpol`` the midpoints. Upstream's ``add_noise`` at a midpoint's time therefore
+    noises to the level after it; ``compat="paper"`` noises to the midpoint.
 
     References:
         Lu et al. 2022. DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling in
@@ -129,7 +129,7 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
     r"""DPM-Solver-2 down past the target, then fresh noise up to it; two model calls a step.
 
         first call:   x'     = x + (sigma_mid - sigma) eps,   sigma_mid = sqrt(sigma sigma_down)
-        second call:  x_prev = x + (sigma_down - sigma) eps' + sigma_up z
+        second call:  x_next = x + (sigma_down - sigma) eps' + sigma_up z
 
     with ``sigma_down^2 + sigma_up^2 = sigma_next^2`` as in the ancestral Euler step; then
     ``sigma_down = sigma_next^2 / sigma``, and the midpoint *is* ``sigma_next``. Only second calls
@@ -140,8 +140,9 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
     up to 2.5 training steps. ``compat="paper"`` takes the quotient.
 
     References:
-        Crowson. k-diffusion, sample_dpm_2_ancestral; Lu et al. 2022, arXiv 2206.00927, algorithm 1;
-        Ho et al. 2020, arXiv 2006.11239, eq. 7 for the split.
+        Crowson. k-diffusion, sample_dpm_2_ancestral; Lu et al. 2022. DPM-Solver. arXiv 2206.00927,
+        algorithm 1; Ho, Jain, Abbeel 2020. Denoising Diffusion Probabilistic Models.
+        arXiv 2006.11239, eq. 7 for the split.
     """
 
     title = "DPM2 ancestral"

@@ -23,9 +23,10 @@ DEFAULT_ORDER = 4
 class LMSDiscreteScheduler(SigmaScheduler):
     r"""Linear multistep method: the slope's past is interpolated and integrated exactly.
 
-        x_prev = x + sum_j (int_sigma^sigma_next l_j(s) ds) eps_(i-j)
+        x_next = x + sum_j eps[-j] int_sigma^sigma_next L_j(s) ds,   j = 0 .. order - 1
 
-    with the Lagrange polynomials l_j on the last ``order`` sigmas.
+    with the Lagrange polynomials ``L_j`` on the sigmas of the last ``order`` calls: 1 at call j, 0
+    at the others. The first steps have fewer calls to look back on, and take lower orders.
 
     Upstream takes the order from the position in the schedule, but the slopes from those at hand:
     a run started midway misses the first few. ``compat="paper"`` takes both from what is at hand.

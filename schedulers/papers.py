@@ -1,4 +1,4 @@
-"""The literature, each paper once; a class names its own with the place: ``EDM.at("Table 1.")``."""
+"""The literature, each paper once; a class names its own and the place: ``EDM.at("Table 1.")``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reference:
 
     @property
     def bibtex(self) -> str:
-        """The citation as a BibTeX entry; its key is first surname, year, first word of the title."""
+        """The citation as a BibTeX entry; its key is surname, year, first word of the title."""
         surname, word = self.authors.split(", ")[0].split()[-1], self.title.split()[0]
         key = re.sub(r"\W", "", f"{surname}{self.year}{word.replace('++', 'pp')}".lower())
         fields = {"title": f"{{{self.title}}}", "author": " and ".join(self.authors.split(", "))}

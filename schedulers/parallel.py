@@ -105,7 +105,15 @@ class ParallelSteps(VpScheduler):
 class DDIMParallelScheduler(ParallelSteps, DDIMScheduler):
     r"""DDIM, with ``batch_step_no_noise`` for pipelines that guess a whole run and refine it.
 
-        x_prev = alpha' x0 + sigma' eps   for each sample at its own time
+        x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps
+
+    for each sample of a batch at its own time, with the ``s`` of DDIM, whose noise is left to the
+    caller. A pipeline guesses the samples of a window that begins with x_a, steps all of them at
+    once, and takes the sums of the changes as its next guess,
+
+        x_i <- x_a + sum_(a <= k < i) (x_next(x_k) - x_k)
+
+    until the first samples of the window stop changing; the window then moves on.
 
     References:
         Shih, Belkhale, Ermon, Sadigh, Anari 2023. Parallel Sampling of Diffusion Models.
@@ -151,9 +159,12 @@ class DDIMParallelScheduler(ParallelSteps, DDIMScheduler):
 class DDPMParallelScheduler(ParallelSteps, DDPMScheduler):
     r"""DDPM, with ``batch_step_no_noise`` for pipelines that guess a whole run and refine it.
 
-        x_prev = posterior mean   for each sample at its own time
+        x_next = alpha_next beta / sigma^2 x0 + alpha / alpha_next (sigma_next / sigma)^2 x
+        beta   = 1 - (alpha / alpha_next)^2
 
-    The noise is the caller's, drawn once for each time: its variance is ``_get_variance``.
+    for each sample of a batch at its own time: the mean of DDPM's step. The noise is the caller's,
+    drawn once for each time: its variance is ``_get_variance``. How a window of guesses is refined
+    is told at ``DDIMParallelScheduler``.
 
     References:
         Shih, Belkhale, Ermon, Sadigh, Anari 2023. Parallel Sampling of Diffusion Models.

@@ -22,15 +22,15 @@ from .weights import Weights
 class PNDMScheduler(CountedVpScheduler):
     r"""Pseudo numerical methods: classical solvers, with DDIM's transfer as their straight line.
 
-        x_prev = phi(x, e) = (alpha'/alpha) x + (sigma' - alpha' sigma / alpha) e
+        x_next = phi(x, e) = (alpha_next / alpha) x + (sigma_next - alpha_next sigma / alpha) e
 
     The first three steps are Runge-Kutta steps of four calls each, from the sample at their start,
 
-        e = eps_1;  e = eps_2;  e = eps_3;  e = (eps_1 + 2 eps_2 + 2 eps_3 + eps_4) / 6,
+        e = eps[0];  e = eps[1];  e = eps[2];  e = (eps[0] + 2 eps[1] + 2 eps[2] + eps[3]) / 6
 
     asked at the start, twice in the middle and at the end; the others are linear multistep,
 
-        e = (55 eps_i - 59 eps_(i-1) + 37 eps_(i-2) - 9 eps_(i-3)) / 24.
+        e = (55 eps - 59 eps[-1] + 37 eps[-2] - 9 eps[-3]) / 24
 
     With ``skip_prk_steps`` (PLMS) the multistep order grows from 1, and the first step is taken
     twice: the second time is asked twice in ``timesteps``, first to redo the step with the mean of

@@ -26,16 +26,20 @@ def default_tau(t: float) -> float:
 class SASolverScheduler(CorrectedScheduler):
     r"""Stochastic Adams: exponential Adams-Bashforth, corrected by Adams-Moulton, orders 1 to 4.
 
-    With ``h`` the growth of ``lam = log(alpha / sigma)``, tau the stochasticity at the step's
-    start, and L_j the Lagrange polynomials through the calls,
+    In ``lam = log(alpha / sigma)``, with ``h = lam_next - lam`` and the stochasticity tau at the
+    step's start,
 
-        x_prev = c x + kappa sum_j D_j int_0^1 w exp(-w (1 - s)) L_j(s) ds + s z,
+        x_next = c x + kappa sum_j D[-j] int_0^1 w exp(-w (1 - u)) L_j(u) du + s z
 
-    where D is the data prediction with ``c = sigma_prev / sigma exp(-tau^2 h)``,
-    ``kappa = alpha_prev``, ``w = (1 + tau^2) h``, ``s = sigma_prev sqrt(1 - exp(-2 tau^2 h))``, or
-    the noise prediction with ``c = alpha_prev / alpha``, ``kappa = (1 + tau^2) sigma_prev``,
-    ``w = -h``, ``s = tau sigma_prev sqrt(exp(2 h) - 1)``. The corrector takes the step once more,
-    with the same noise and the prediction at its end.
+        D = x0:    c = sigma_next / sigma exp(-tau^2 h),   kappa = alpha_next,
+                   w = (1 + tau^2) h,   s = sigma_next sqrt(1 - exp(-2 tau^2 h))
+        D = eps:   c = alpha_next / alpha,   kappa = (1 + tau^2) sigma_next,
+                   w = -h,   s = tau sigma_next sqrt(exp(2 h) - 1)
+
+    where the ``L_j`` are the Lagrange polynomials on the calls, 1 at call j, 0 at the others, in
+    the fraction u of the step. The corrector takes the step once more, with the same noise and the
+    prediction at its end. tau = 0 is the ODE, 1 the reverse SDE; ``tau_func`` gives it for each
+    time.
 
     At order 2 on data, upstream replaces the integral over the slope by ``w / 2``, of the same
     order; ``compat="paper"`` takes the integral.

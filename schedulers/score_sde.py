@@ -63,17 +63,19 @@ class ScoreSdeScheduler(Scheduler):
 class ScoreSdeVeScheduler(ScoreSdeScheduler):
     r"""The variance-exploding SDE: a reverse step, after Langevin steps that hold the level.
 
-        predictor   x' = x + (sigma^2 - sigma'^2) score + s z
-        corrector   x' = x + e score + sqrt(2 e) z,   e = 2 (snr |z| / |score|)^2
+        step_correct:  x     <- x + e score + sqrt(2 e) z,   e = 2 (snr |z| / |score|)^2
+        step_pred:     x_next = x + (sigma^2 - sigma_next^2) score + s z
 
     The model returns the score, ``(x0 - x) / sigma^2``. At each level ``step_correct`` is called
-    ``correct_steps`` times, then ``step_pred``; every one of them is a model call. Upstream adds
-    noise of ``s^2 = sigma^2 - sigma'^2`` (reverse diffusion), more than the level holds;
-    ``compat="paper"`` adds ``s = sigma' / sigma sqrt(sigma^2 - sigma'^2)`` (ancestral sampling).
+    ``correct_steps`` times, then ``step_pred``; every one of them is a model call. Norms are means
+    over the batch. Upstream adds noise of ``s^2 = sigma^2 - sigma_next^2`` (reverse diffusion),
+    more than the level holds; ``compat="paper"`` adds
+    ``s = sigma_next / sigma sqrt(sigma^2 - sigma_next^2)`` (ancestral sampling).
 
     References:
-        Song et al. 2021. Score-Based Generative Modeling through Stochastic Differential
-        Equations. arXiv 2011.13456, eq. 46 and 47, algorithms 2 and 4.
+        Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole 2020. Score-Based Generative Modeling
+        through Stochastic Differential Equations. arXiv 2011.13456, eq. 46 and 47, algorithms 2
+        and 4.
     """
 
     title = "Score SDE VE"
@@ -354,18 +356,18 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
 class ScoreSdeVpScheduler(ScoreSdeScheduler):
     r"""The variance-preserving SDE in continuous time, t from 1 down to ``sampling_eps``.
 
-    With ``beta(t) = beta_min + t (beta_max - beta_min)`` and
-    ``log alpha = -t^2 (beta_max - beta_min) / 4 - t beta_min / 2``, a step of Euler-Maruyama:
+        x_next  = (1 + beta / (2 N)) x - beta / (N sigma) out + sqrt(beta / N) z
+        beta    = beta_min + t (beta_max - beta_min)
+        alpha   = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2),   sigma = sqrt(1 - alpha^2)
 
-        x' = (1 + beta / 2N) x - beta / (N sigma) out + sqrt(beta / N) z
-
-    What the model returns, ``-sigma score``, is the noise eps. Upstream takes dt = 1/N whatever the
-    distance between its times; ``compat="paper"`` samples the reverse transition exactly, from one
-    level to the next and, at last, to the clean end (ancestral sampling).
+    A step of Euler-Maruyama in t. What the model returns, ``-sigma score``, is the noise eps.
+    Upstream takes dt = 1/N whatever the distance between its times; ``compat="paper"`` samples the
+    reverse transition exactly, from one level to the next and, at last, to the clean end
+    (ancestral sampling).
 
     References:
-        Song et al. 2021. Score-Based Generative Modeling through Stochastic Differential
-        Equations. arXiv 2011.13456, eq. 11, 33 and appendix F.
+        Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole 2020. Score-Based Generative Modeling
+        through Stochastic Differential Equations. arXiv 2011.13456, eq. 11, 33 and appendix F.
     """
 
     title = "Score SDE VP"

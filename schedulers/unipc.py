@@ -26,17 +26,21 @@ FLOW_MARGIN = 1e-6
 class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
     r"""Unified predictor-corrector, orders 1 to 3; the corrector adds one order.
 
-    With ``h`` the growth of ``lam = log(alpha / sigma)`` over the step, r_j the position of call j
-    in it, and L_j the Lagrange polynomials on the r_j,
+    In ``lam = log(alpha / sigma)``, with ``h = lam_next - lam``,
 
-        x_prev = c x + kappa sum_j D_j int_0^1 z exp(-z (1 - s)) L_j(s) ds,
+        x_next = c x + kappa sum_j D[-j] int_0^1 w exp(-w (1 - u)) L_j(u) du
 
-    where D is the data prediction with ``c = sigma_prev / sigma, kappa = alpha_prev, z = h``, or
-    the noise prediction with ``c = alpha_prev / alpha, kappa = sigma_prev, z = -h``. The corrector
-    takes the same step with the prediction at its end (r = 1) as one more node.
+        predict_x0   D     c                    kappa       w
+        True         x0    sigma_next / sigma   alpha_next  h
+        False        eps   alpha_next / alpha   sigma_next  -h
 
-    At order 2, and in the corrector at order 1, upstream replaces the integral over the slope by
-    ``B(h) / 2`` with ``B = h`` (bh1) or ``B = exp(h) - 1`` (bh2), which has the same order;
+    where the ``L_j`` are the Lagrange polynomials on the calls: 1 at call j, 0 at the others,
+    which stand at ``(lam[-j] - lam) / h``. The corrector takes the same step with the prediction
+    at its end (u = 1) as one more node, so that it costs no call; the next step starts from its
+    result.
+
+    At order 2, and in the corrector at order 1, upstream replaces the integral ``psi_1`` over the
+    slope by ``B / 2`` with ``B = w`` (bh1) or ``B = 1 - exp(-w)`` (bh2), which has the same order;
     ``compat="paper"`` takes the integral throughout. A step to sigma = 0, where a slope in lam has
     no limit, is of order 1; upstream's is NaN with bh1 or ``predict_x0=False``.
 
