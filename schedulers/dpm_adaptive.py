@@ -93,6 +93,7 @@ class DPMAdaptiveScheduler(GroupScheduler):
 
     title = "DPM adaptive"
     good_for = "As many calls as the asked accuracy needs; a reference to hold others against."
+    in_diffusers = False
     call_form = "adaptive"
     reference = papers.DPM_SOLVER.at(
         "Appendix C, DPM-Solver-12 and 23; k-diffusion sample_dpm_adaptive."

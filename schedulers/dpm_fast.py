@@ -160,6 +160,7 @@ class DPMFastScheduler(GroupScheduler):
 
     title = "DPM fast"
     good_for = "Third order without guidance in 10 to 20 calls; ends at the lowest training noise."
+    in_diffusers = False
     reference = papers.DPM_SOLVER.at(
         "Algorithms 1 and 2, orders as in section 3.4; k-diffusion sample_dpm_fast."
     )

@@ -33,6 +33,7 @@ class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
 
     title = "DPM++ 2S ancestral"
     good_for = "Detailed and varied, at two calls a step; eta sets how varied."
+    in_diffusers = False
     reference = papers.DPM_SOLVER_PP.at(
         "Algorithm 1 with r = 1/2; k-diffusion sample_dpmpp_2s_ancestral."
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from .card import CARD_NAME
 from .checks import shown
 
 
@@ -33,6 +34,10 @@ class PushToHubMixin:
         """What is uploaded."""
         raise AttributeError("a class that is pushed to the Hub must say what it is in JSON")
 
+    def _card(self, repo_id: str) -> str:
+        """The model card of a repository that has none."""
+        raise AttributeError("a class that is pushed to the Hub must say what its card says")
+
     def push_to_hub(
         self,
         repo_id: str,
@@ -44,7 +49,10 @@ class PushToHubMixin:
         variant: str | None = None,
         subfolder: str | None = None,
     ) -> str:
-        """Upload the config file, and nothing else, to a repository, which is made if needed.
+        """Upload the config file to a repository, which is made if needed.
+
+        Where the repository has no model card, one goes with it, unless the config goes into a
+        subfolder. Nothing else is uploaded.
 
         Args:
             repo_id: ``"namespace/name"``, or a name in your own namespace.
@@ -66,8 +74,9 @@ class PushToHubMixin:
         """
         del safe_serialization, variant
         path = f"{subfolder}/{self.config_name}" if subfolder else self.config_name
+        card = None if subfolder else self._card
         return upload(
-            self.to_json_string(), path, repo_id, commit_message, private, token, create_pr
+            self.to_json_string(), path, repo_id, commit_message, private, token, create_pr, card
         )
 
 
@@ -236,8 +245,11 @@ def upload(
     private: bool | None,
     token: str | bool | None,
     create_pr: bool,
+    card: Callable[[str], str] | None = None,
 ) -> str:
     """Commit one text file to a repository on the Hub, which is made if needed.
+
+    With ``card``, which writes a model card for a repository, that too where there is none.
 
     Returns:
         Address of the commit.
@@ -253,10 +265,14 @@ def upload(
     try:
         api = hub.HfApi(token=token)
         found = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        done: str = api.upload_file(
-            path_or_fileobj=text.encode(),
-            path_in_repo=path,
-            repo_id=found,
+        files = {path: text}
+        if card and not any(
+            file.rfilename == CARD_NAME for file in api.model_info(found).siblings or ()
+        ):
+            files[CARD_NAME] = card(found)
+        done: str = api.create_commit(
+            found,
+            [hub.CommitOperationAdd(name, content.encode()) for name, content in files.items()],
             commit_message=commit_message or "Upload scheduler",
             create_pr=create_pr,
         )

@@ -22,6 +22,7 @@ from .arrays import (
     torch_is_installed,
     view_position,
 )
+from .card import model_card
 from .checks import CURVES, check_batch_times, check_whole, shown
 from .config import ConfigMixin
 from .levels import Level, Stage, ve_level
@@ -114,6 +115,8 @@ class Scheduler(ConfigMixin):
     weighs_by_norms: ClassVar[bool] = False
     #: Whether it was made for models that lead to the data in one call.
     consistency: ClassVar[bool] = False
+    #: Whether ``from diffusers import`` finds a class of this name.
+    in_diffusers: ClassVar[bool] = True
     #: Parameters of the constructor of which none may be below the number of steps.
     bounds_steps: ClassVar[tuple[str, ...]] = ()
     #: Model calls per step, which pipelines multiply indices with.
@@ -846,6 +849,9 @@ class Scheduler(ConfigMixin):
 
         names = {type(self).__name__, *self._compatibles}
         return [cls for name, cls in SCHEDULERS.items() if name in names]
+
+    def _card(self, repo_id: str) -> str:
+        return model_card(self, repo_id)
 
     def __len__(self) -> int:
         """Number of training steps."""

@@ -372,6 +372,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
 
     title = "Score SDE VP"
     family = "Score SDE"
+    in_diffusers = False
     good_for = (
         "The reverse SDE of a variance-preserving process; a thousand steps, fewer by the paper."
     )

@@ -1,17 +1,21 @@
 """From and to the Hub: the real client, against a server on this machine that speaks its protocol."""
 
+import inspect
 import json
+import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import diffusers
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, hf_api
 
 from schedulers import HubError, Scheduler
+from schedulers.card import model_card
 from tests.parity.harness import SCHEDULERS
 from tests.parity.hub_server import Hub, running
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
@@ -287,6 +291,50 @@ def test_saving_may_upload_too(hub: Hub, tmp_path: Path) -> None:
     )
     DDIM().save_pretrained(tmp_path, push_to_hub=True, repo_id="ann/other", token="hf_ann")
     assert "ann/other" in hub.repositories
+
+
+CARD = "README.md"
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_card_says_what_it_is_and_how_to_load_it(name: str, tmp_path: Path) -> None:
+    known = inspect.signature(SCHEDULERS[name]).parameters
+    config = {"trained_betas": [0.1] * 100} if "trained_betas" in known else {}
+    scheduler = SCHEDULERS[name](**config)
+    scheduler.save_pretrained(tmp_path)
+    text = model_card(scheduler, tmp_path.as_posix())
+    card = huggingface_hub.ModelCard(text)
+    in_diffusers = hasattr(diffusers, name)
+    assert card.data.library_name == ("diffusers" if in_diffusers else None)
+    assert card.data.tags == ["diffusion", "scheduler"]
+    assert card.text.lstrip().startswith(f"# {scheduler.title}\n")
+    assert scheduler.reference.bibtex in text and scheduler.reference.url in text
+    assert ("| `trained_betas` | `[0.1, 0.1" in text) == bool(config)
+    assert max(map(len, text.splitlines())) < 400
+    # its code loads it, and with diffusers where that is what it says
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    loaded: dict[str, SchedulerLike] = {}
+    exec(code[0], loaded)
+    home = "diffusers" if in_diffusers else "schedulers"
+    assert type(loaded["scheduler"]).__module__.split(".")[0] == home
+    assert loaded["scheduler"].config.get("trained_betas") == config.get("trained_betas")
+    assert (code[1:] == ["pipe.scheduler = scheduler\n"]) == (scheduler.call_form == "step")
+
+
+def test_a_repository_without_a_card_gets_one(hub: Hub) -> None:
+    DDIM().push_to_hub("mine", subfolder="scheduler", token="hf_ann")
+    mine = hub.repositories["ann/mine"]
+    assert CARD not in mine.commits[mine.refs["main"]], "a part of a pipeline has no card"
+    DDIM().push_to_hub("mine", token="hf_ann")
+    assert mine.commits[mine.refs["main"]][CARD].decode() == model_card(DDIM(), "ann/mine")
+    mine.commit({CARD: b"My own words."})
+    DDIM(beta_end=0.03).push_to_hub("mine", token="hf_ann")
+    assert mine.commits[mine.refs["main"]][CARD] == b"My own words.", "is kept"
+    DDIM().push_to_hub("ann/ddim", token="hf_bob", create_pr=True)
+    theirs = hub.repositories["ann/ddim"]
+    assert CARD in theirs.commits[theirs.refs["refs/pr/1"]]
+    assert CARD not in theirs.commits[theirs.refs["main"]]
+    assert len(theirs.commits) == 2, "config and card are one commit"
 
 
 @pytest.mark.parametrize(
