@@ -23,7 +23,10 @@ class Backend(Protocol):
     """What a step needs of an array library."""
 
     def is_floating(self, dtype: Any) -> bool:
-        """Whether the dtype is of floating point numbers."""
+        """Whether the dtype is of floating point numbers that can be added."""
+
+    def is_real(self, dtype: Any) -> bool:
+        """Whether the dtype is of integers or of such floating point numbers."""
 
     def promote(self, a: Array, b: Array) -> Any:
         """The wider dtype of two arrays."""
@@ -49,8 +52,12 @@ class NumpyBackend:
     def is_floating(self, dtype: Any) -> bool:
         return bool(np.issubdtype(dtype, np.floating))
 
+    def is_real(self, dtype: Any) -> bool:
+        return bool(dtype.kind in "iuf")
+
     def compute_dtype(self, dtype: Any) -> Any:
-        return self.float32 if dtype == np.float16 else dtype
+        native = dtype if dtype.isnative else dtype.newbyteorder("=")
+        return self.float32 if native == np.float16 else native
 
     def promote(self, a: Array, b: Array) -> Any:
         return a.dtype if a.dtype == b.dtype else np.promote_types(a.dtype, b.dtype)
@@ -163,14 +170,37 @@ class TorchBackend:
         self.torch = torch
         self.float32 = torch.float32
         self._half = (torch.float16, torch.bfloat16)
+        self._floats = {*self._half, torch.float32, torch.float64}
+        self._devices: set[Any] = {None}
 
     def tensor(self, array: np.ndarray, device: Any = None) -> Array:
         """A tensor of its own with the values of a host array."""
         made = self.torch.from_numpy(np.array(array))
         return made if device is None else made.to(device)
 
+    def check_device(self, device: Any) -> None:
+        """Refuse what is no device of this machine; one that was found before is not asked.
+
+        Raises:
+            TypeError: It is not a device at all.
+            ValueError: There is no such device.
+        """
+        if not isinstance(device, (str, int, self.torch.device, type(None))):
+            raise TypeError(f"device={device!r} must be a torch.device, its name, or None.")
+        if device in self._devices:
+            return
+        try:
+            self.torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, ValueError, OverflowError) as error:
+            raise ValueError(f"device={device!r} is not a device of this machine.") from error
+        self._devices.add(device)
+
     def is_floating(self, dtype: Any) -> bool:
-        return bool(dtype.is_floating_point)
+        return dtype in self._floats
+
+    def is_real(self, dtype: Any) -> bool:
+        other = dtype.is_floating_point or dtype.is_complex or dtype == self.torch.bool
+        return dtype in self._floats or not other
 
     def compute_dtype(self, dtype: Any) -> Any:
         return self.float32 if dtype in self._half else dtype
@@ -183,19 +213,22 @@ class TorchBackend:
             return self.torch.zeros_like(like, dtype=dtype)
         started = 1
         weight, first = terms[0]
-        if first.dtype != dtype:
-            # Mixed precision: every array is widened before its weight is applied.
-            total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
-        elif weight != 1.0:
-            total = first.mul(weight)
-        elif len(terms) > 1 and terms[1][1].dtype == dtype:
-            weight, second = terms[1]
-            total = first.add(second, alpha=weight)
-            started = 2
-        else:
-            total = first.clone()
-        for weight, array in terms[started:]:
-            total.add_(array if array.dtype == dtype else array.to(dtype), alpha=weight)
+        try:
+            if first.dtype != dtype:
+                # Mixed precision: every array is widened before its weight is applied.
+                total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
+            elif weight != 1.0:
+                total = first.mul(weight)
+            elif len(terms) > 1 and terms[1][1].dtype == dtype:
+                weight, second = terms[1]
+                total = first.add(second, alpha=weight)
+                started = 2
+            else:
+                total = first.clone()
+            for weight, array in terms[started:]:
+                total.add_(array if array.dtype == dtype else array.to(dtype), alpha=weight)
+        except RuntimeError as error:
+            raise _misfits([array for _, array in terms]) or error from None
         return total
 
     def cast(self, x: Array, dtype: Any) -> Array:
@@ -285,6 +318,32 @@ class TorchBackend:
 
     def join(self, parts: list[Array]) -> Array:
         return self.torch.cat(parts)
+
+
+def _misfits(arrays: Sequence[Array]) -> ValueError | None:
+    """What to say of tensors that cannot be added where they are, if that is the reason."""
+    for what in ("device", "layout"):
+        found = sorted({str(getattr(array, what)) for array in arrays})
+        if len(found) > 1 or (what == "layout" and found != ["torch.strided"]):
+            return ValueError(
+                f"sample and model_output (or noise) must be dense tensors on one device; "
+                f"their {what} is {', '.join(found)}."
+            )
+    return None
+
+
+def check_generator(generator: Generator) -> None:
+    """Refuse what is no source of noise, also where none is drawn.
+
+    Raises:
+        TypeError: It is neither a generator of torch or NumPy nor a list of them.
+    """
+    torch = sys.modules.get("torch")
+    kinds = (np.random.Generator, type(None))
+    kinds += (torch.Generator,) if torch is not None else ()
+    many = generator if isinstance(generator, (list, tuple)) else [generator]
+    if not all(isinstance(one, kinds) for one in many):
+        raise _wrong_generator(generator)
 
 
 def _require_values(x: Array) -> None:

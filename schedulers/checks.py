@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .arrays import host_values
+from .arrays import away_from_host, backend_of, host_values
 
 #: The curves of which at most one can be chosen, in the order in which they are looked at.
 CURVES = ("use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -25,6 +28,83 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def scalar(value: Any) -> Any:
+    """A number out of a zero-dimensional array or tensor; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        try:
+            return value.item()
+        except RuntimeError:  # a tensor without values
+            return value
+    return value
+
+
+def check_number(
+    name: str, value: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max
+) -> float:
+    """A finite number between two bounds, both allowed.
+
+    Raises:
+        TypeError: It is not a real number.
+        ValueError: It is out of bounds or not finite.
+    """
+    plain = scalar(value)
+    within = f" in [{low:g}, {high:g}]" if high < sys.float_info.max else ""
+    if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, Real):
+        raise TypeError(f"{name}={shown(value)} must be a number{within}.")
+    try:
+        number = float(plain)
+    except OverflowError:
+        number = math.inf
+    if not low <= number <= high:
+        raise ValueError(f"{name}={shown(value)} must be a finite number{within}.")
+    return number
+
+
+def check_real(name: str, value: Any, low: float, high: float, like: Any = None) -> Any:
+    """A number, or an array of numbers, between two bounds; what a device holds is not read.
+
+    Args:
+        name: Its name in the caller's signature.
+        value: Number, array or tensor.
+        low: Lowest value.
+        high: Highest value.
+        like: An array that it must broadcast against.
+
+    Returns:
+        A float for a number, an array as it is.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is out of bounds, not finite, or of a shape that does not fit.
+    """
+    if isinstance(value, (int, float, np.generic)) or not hasattr(value, "shape"):
+        return check_number(name, value, low, high)
+    if not backend_of(value, name).is_real(value.dtype):
+        raise TypeError(f"{name} ({value.dtype}) must hold real numbers.")
+    if not away_from_host(value) and not bool(((value >= low) & (value <= high)).all()):
+        raise ValueError(f"{name}={shown(value)} must lie in [{low:g}, {high:g}].")
+    fits = like is None or all(
+        own in (1, other) for own, other in zip(value.shape[::-1], like.shape[::-1], strict=False)
+    )
+    if not fits or (like is not None and len(value.shape) > len(like.shape)):
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}, which does not fit {tuple(like.shape)}."
+        )
+    return value
+
+
+def check_floats(name: str, x: Any) -> Any:
+    """The backend of an array of floating point numbers.
+
+    Raises:
+        TypeError: It is no array, or holds integers: a level between 0 and 1 is none of these.
+    """
+    backend = backend_of(x, name)
+    if not backend.is_floating(x.dtype):
+        raise TypeError(f"{name} ({x.dtype}) must hold floating point numbers.")
+    return backend
+
+
 def check_whole(name: str, value: Any, low: int, high: int, note: str = "") -> int:
     """An integer between two bounds.
 
@@ -34,14 +114,14 @@ def check_whole(name: str, value: Any, low: int, high: int, note: str = "") -> i
     """
     if type(value) is int and low <= value <= high:
         return value
-    allowed = f"{low}..{high}{note}"
+    allowed, number = f"{low}..{high}{note}", scalar(value)
     try:
-        if isinstance(value, (bool, np.bool_)):
+        if isinstance(number, (bool, np.bool_)):
             raise TypeError
         whole = operator.index(
-            int(value) if isinstance(value, float) and value % 1 == 0 else value
+            int(number) if isinstance(number, float) and number % 1 == 0 else number
         )
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise TypeError(f"{name}={shown(value)} must be an integer in {allowed}.") from error
     if not low <= whole <= high:
         raise ValueError(f"{name}={shown(value)} must lie in {allowed}.")
@@ -59,17 +139,23 @@ def check_steps(num_inference_steps: Any, most: int | None) -> int:
     return check_whole("num_inference_steps", num_inference_steps, 1, most or MOST_STEPS, note)
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
-    """A list of numbers as a float64 array of one axis."""
+def check_numbers(name: str, values: Any) -> np.ndarray:
+    """A number or list of numbers as a float64 array of one axis.
+
+    Raises:
+        TypeError: They are not numbers, or a tensor holds none.
+        ValueError: They form a table, are none at all, or are not finite.
+    """
     try:
         array = np.atleast_1d(host_values(values))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}={shown(values)} must be a list of numbers.") from error
-    if array.dtype.kind not in "iuf":
+    huge = array.dtype == object and all(type(entry) is int for entry in array.flat)
+    if array.dtype.kind not in "iuf" and not huge:
         raise TypeError(f"{name}={shown(values)} must be a list of numbers.")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be a non-empty list.")
-    if not np.isfinite(array).all():
+    if huge or not np.isfinite(array).all():
         raise ValueError(f"{name}={shown(array.tolist())} must be finite.")
     return array.astype(np.float64)
 
@@ -89,7 +175,7 @@ def check_times(
         TypeError: They are not numbers.
         ValueError: Empty, not finite, not strictly descending, outside [0, T), or fractions.
     """
-    times = _numbers(timesteps, name)
+    times = check_numbers(name, timesteps)
     if whole and (times % 1 != 0).any():
         raise ValueError(f"{name}={shown(times.tolist())} must be whole training steps.")
     if (np.diff(times) >= 0).any():
@@ -109,7 +195,7 @@ def check_sigmas(sigmas: Any) -> np.ndarray:
         TypeError: They are not numbers.
         ValueError: Fewer than two, negative, not finite, or not strictly descending (in float32).
     """
-    given = _numbers(sigmas, "sigmas")
+    given = check_numbers("sigmas", sigmas)
     with np.errstate(over="ignore", under="ignore"):
         values = given.astype(np.float32)
     if values.size < 2:
@@ -133,7 +219,7 @@ def check_levels(name: str, values: Any, high: float) -> np.ndarray:
         TypeError: They are not numbers.
         ValueError: Empty, not finite, outside (0, high], or not strictly descending in float32.
     """
-    given = _numbers(values, name)
+    given = check_numbers(name, values)
     levels = given.astype(np.float32)
     if not (levels > 0.0).all() or not (given <= high).all():
         raise ValueError(f"{name}={shown(given.tolist())} must lie in (0, {high:g}].")
@@ -149,7 +235,7 @@ def check_ramp(name: str, values: Any) -> np.ndarray:
         TypeError: They are not numbers.
         ValueError: Empty, not finite, outside [0, 1], or not strictly ascending.
     """
-    ramp = _numbers(values, name)
+    ramp = check_numbers(name, values)
     if (ramp < 0.0).any() or (ramp > 1.0).any() or (np.diff(ramp) <= 0).any():
         raise ValueError(
             f"{name}={shown(ramp.tolist())} must ascend in [0, 1]: as upstream it is a ramp from "
@@ -190,7 +276,7 @@ def check_batch_times(timesteps: Any, batch: int) -> np.ndarray:
         TypeError: They are not numbers.
         ValueError: Not finite, not one-dimensional, or of another length.
     """
-    times = _numbers(timesteps, "timesteps")
+    times = check_numbers("timesteps", timesteps)
     if len(times) not in (1, batch):
         raise ValueError(f"timesteps holds {len(times)} times for {batch} samples; give one, or "
                          "one for each.")  # fmt: skip

@@ -157,7 +157,7 @@ class CMStochasticIterativeScheduler(Scaled):
 
         At sigma_min, where f is the identity whatever the model returns: 0.
         """
-        read = self._reading(self.stages[i], ())
+        read = self._reading(self.stages[self._checked_position(i)], ())
         return super().output_weights(i) if read.x0_out else (0.0, 0.0)
 
     def _alter_x0(self, x0: Array) -> Array:
@@ -365,7 +365,7 @@ class LCMScheduler(DistilledScheduler):
 
     def output_weights(self, i: int) -> tuple[float, float]:
         """What a model must return at call ``i`` for f to be x0: ``on_x * x + on_x0 * x0``."""
-        stage = self.stages[i]
+        stage = self.stages[self._checked_position(i)]
         return inverse(self._reading_of_f(stage), stage.here)
 
     def _bounded(self, x0: Array, sample: Array, stage: Stage) -> Array:

@@ -117,6 +117,7 @@ class CorrectedScheduler(OpenGridScheduler):
         Raises:
             ValueError: Before ``set_timesteps``, or i out of range.
         """
+        i = self._checked_position(i)
         past = self._past(i, None)
         return predicting(self._on_data, 1.0, self._correction(i, past))
 

@@ -134,7 +134,7 @@ class GroupScheduler(SigmaScheduler):
     def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
         """The order of the step that call ``i`` completes, or of the way to the next call."""
         combined = super().effective_order(i, settings)
-        return max(combined, self._places[i][1] + 1)
+        return max(combined, self._places[int(i)][1] + 1)
 
 
 class DPMFastScheduler(GroupScheduler):

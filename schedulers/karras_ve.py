@@ -128,7 +128,7 @@ class KarrasVeScheduler(Scheduler):
 
     def output_weights(self, i: int) -> tuple[float, float]:
         """What a model must return at call ``i``: ``(x0 - x) / sigma``."""
-        sigma = self.stages[i].here.sigma
+        sigma = self.stages[self._checked_position(i)].here.sigma
         return -1.0 / sigma, 1.0 / sigma
 
     def add_noise_to_input(

@@ -17,13 +17,22 @@ from .arrays import (
     Array,
     Generator,
     backend_of,
+    check_generator,
     host_values,
     torch_backend,
     torch_is_installed,
     view_position,
 )
 from .card import model_card
-from .checks import CURVES, check_batch_times, check_whole, shown
+from .checks import (
+    CURVES,
+    MOST_STEPS,
+    check_batch_times,
+    check_floats,
+    check_numbers,
+    check_whole,
+    shown,
+)
 from .config import ConfigMixin
 from .levels import Level, Stage, ve_level
 from .output import StepOutput
@@ -221,6 +230,8 @@ class Scheduler(ConfigMixin):
     def _publish(self, name: str, array: np.ndarray, device: Any = None) -> None:
         """Give a host array a public name; it is shown in the format of ``tensor_format``."""
         array.setflags(write=False)
+        if device is not None and self.tensor_format == "pt":
+            torch_backend().check_device(device)
         self._published[name] = (array, device)
         if name == "timesteps":
             self._timesteps = self._own_timesteps = None
@@ -271,9 +282,8 @@ class Scheduler(ConfigMixin):
         Returns:
             Shape (batch, 1, ..., 1).
         """
-        backend = backend_of(broadcast_array, "broadcast_array")
-        _require_floats(broadcast_array, "broadcast_array", backend)
-        return backend.broadcast(host_values(values), broadcast_array)
+        backend = check_floats("broadcast_array", broadcast_array)
+        return backend.broadcast(check_numbers("values", values), broadcast_array)
 
     # --- the grid -----------------------------------------------------------------------------
 
@@ -390,6 +400,7 @@ class Scheduler(ConfigMixin):
 
     def calls_of(self, steps: int) -> int:
         """Number of model calls of a run of so many steps."""
+        steps = check_whole("steps", steps, 1, MOST_STEPS)
         return 2 * steps - 1 if self.order == 2 else steps
 
     def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Weights:
@@ -405,16 +416,33 @@ class Scheduler(ConfigMixin):
         Raises:
             ValueError: Before ``set_timesteps``, or i out of range.
         """
-        past = self._past(i, settings)
+        settings = self._checked_settings(settings)
+        i = self._checked_position(i)
         key = self._default_key() if settings is None else self._key(settings)
-        return self._row(i, past, key)
+        return self._row(i, self._past(i, settings), key)
+
+    def _checked_position(self, i: Any) -> int:
+        """A position in ``stages``."""
+        return check_whole("i", i, 0, len(self.stages) - 1)
+
+    def _checked_settings(self, settings: Any) -> Mapping[str, Any] | None:
+        """Step arguments, checked against their descriptions."""
+        if settings is None:
+            return None
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"settings={shown(settings)} must be a mapping of step arguments.")
+        described = {p.name: p for p in self.parameters() if p.call == "step"}
+        unknown = [name for name in settings if name not in described]
+        if unknown:
+            raise ValueError(
+                f"settings={shown(settings)}: step has no argument {unknown[0]!r} to choose; it "
+                f"has {', '.join(described) or 'none'}."
+            )
+        return {name: described[name].check(value) for name, value in settings.items()}
 
     def _past(self, i: int, settings: Mapping[str, Any] | None) -> tuple[Stage, ...]:
         """Stages that call ``i`` of a run from 0 looks at, newest first."""
-        stages = self.stages
-        if not 0 <= i < len(stages):
-            raise ValueError(f"i={i} must lie in 0..{len(stages) - 1}.")
-        return tuple(reversed(stages[max(0, i - self._reach(settings) + 1) : i + 1]))
+        return tuple(reversed(self.stages[max(0, i - self._reach(settings) + 1) : i + 1]))
 
     @property
     def rejected(self) -> frozenset[int]:
@@ -440,7 +468,7 @@ class Scheduler(ConfigMixin):
 
         ``x`` is the unscaled sample. This undoes exactly what ``step`` does with the output.
         """
-        stage = self.stages[i]
+        stage = self.stages[self._checked_position(i)]
         return prediction.inverse(self._reading(stage, self._default_key()), stage.here)
 
     def _alter_x0(self, x0: Array) -> Array:
@@ -522,6 +550,8 @@ class Scheduler(ConfigMixin):
         if position is not None:
             return float(self._published["timesteps"][0][position])
         try:
+            if isinstance(timestep, (str, bytes)):
+                raise TypeError
             return float(timestep.item() if hasattr(timestep, "item") else timestep)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
@@ -541,10 +571,11 @@ class Scheduler(ConfigMixin):
             ValueError: The timestep is not there.
         """
         if schedule_timesteps is not None:
-            times = np.atleast_1d(host_values(schedule_timesteps)).tolist()
-            found = [i for i, t in enumerate(times) if t == self._value(timestep)]
+            times = check_numbers("schedule_timesteps", schedule_timesteps).tolist()
+            value = self._value(timestep)
+            found = [i for i, t in enumerate(times) if t == value]
             if not found:
-                raise ValueError(f"timestep={timestep!r} is not one of schedule_timesteps.")
+                raise ValueError(f"timestep={shown(timestep)} is not one of schedule_timesteps.")
             return found[1] if len(found) > 1 else found[0]
         if not self._times:
             self._require_timesteps("index_for_timestep")
@@ -566,7 +597,7 @@ class Scheduler(ConfigMixin):
     def _off_schedule(self, value: float) -> int:
         """Position for a timestep that is not in the schedule."""
         raise ValueError(
-            f"timestep={value:g} is not one of the {len(self._times)} scheduler.timesteps: loop "
+            f"timestep={shown(value)} is not one of the {len(self._times)} scheduler.timesteps: loop "
             "over scheduler.timesteps."
         )
 
@@ -645,10 +676,12 @@ class Scheduler(ConfigMixin):
 
         keeps = self._keeps
         arrays = [sample, model_output, None, None, memory[0].landed if memory else None]
+        if noise is not None:
+            self._check_noise(noise, sample, backend)
+        if generator is not None:
+            check_generator(generator)
         if plan.draws:
-            if noise is not None:
-                self._check_noise(noise, sample, backend)
-            else:
+            if noise is None:
                 drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
                 noise = self._draw(backend, i, sample, drawn, generator)
             arrays[NOISE] = noise if spread is None else noise * spread
@@ -695,13 +728,23 @@ class Scheduler(ConfigMixin):
     @staticmethod
     def _check_noise(noise: Array, sample: Array, backend: Any) -> None:
         """Refuse noise that does not fit the sample."""
-        if backend_of(noise, "variance_noise") is not backend or noise.shape != sample.shape:
+        if (
+            backend_of(noise, "variance_noise") is not backend
+            or noise.shape != sample.shape
+            or not backend.is_floating(noise.dtype)
+        ):
             raise ValueError(
-                f"variance_noise has shape {tuple(noise.shape)}; it must be an array like sample, "
-                f"of shape {tuple(sample.shape)}."
+                f"variance_noise ({noise.dtype}) has shape {tuple(noise.shape)}; it must be an "
+                f"array like sample, of shape {tuple(sample.shape)}."
             )
 
-    def _check_pair(self, model_output: Array, sample: Array, backend: Any) -> Any:
+    def _check_pair(
+        self,
+        model_output: Array,
+        sample: Array,
+        backend: Any,
+        names: tuple[str, str] = ("model_output", "sample"),
+    ) -> Any:
         """Refuse arrays that do not belong together; the wider of their dtypes."""
         dtype = sample.dtype
         if (
@@ -711,25 +754,25 @@ class Scheduler(ConfigMixin):
             and backend.is_floating(dtype)
         ):
             return dtype
+        output_name, sample_name = names
         if type(model_output) is not type(sample) and (
-            backend_of(model_output, "model_output") is not backend
+            backend_of(model_output, output_name) is not backend
         ):
             raise TypeError(
-                f"model_output is a {type(model_output).__name__} and sample a "
+                f"{output_name} is a {type(model_output).__name__} and {sample_name} a "
                 f"{type(sample).__name__}; pass two arrays of the same library."
             )
         if model_output.shape != sample.shape:
             raise ValueError(
-                f"model_output has shape {tuple(model_output.shape)}, but sample has shape "
-                f"{tuple(sample.shape)}; they must be equal."
+                f"{output_name} has shape {tuple(model_output.shape)}, but {sample_name} has "
+                f"shape {tuple(sample.shape)}; they must be equal."
             )
-        wide = backend.promote(sample, model_output)
-        if not backend.is_floating(wide):
+        if not (backend.is_floating(dtype) and backend.is_floating(model_output.dtype)):
             raise TypeError(
-                f"sample ({sample.dtype}) and model_output ({model_output.dtype}) must hold "
+                f"{sample_name} ({dtype}) and {output_name} ({model_output.dtype}) must hold "
                 "floating point numbers."
             )
-        return wide
+        return backend.promote(sample, model_output)
 
     def _prediction_in(self, model_output: Array, sample: Array) -> Array:
         """The part of a model output that predicts the sample; the rest may be a variance."""
@@ -813,7 +856,10 @@ class Scheduler(ConfigMixin):
                 f"noise has shape {tuple(noise.shape)}, but {name} has shape "
                 f"{tuple(samples.shape)}; they must be equal."
             )
-        _require_floats(samples, name, backend)
+        check_floats(name, samples)
+        check_floats("noise", noise)
+        if getattr(noise, "device", None) != getattr(samples, "device", None):
+            raise ValueError(f"noise is on {noise.device}, but {name} is on {samples.device}.")
         return backend
 
     @classmethod
@@ -954,13 +1000,16 @@ class Scaled(CountedScheduler):
         Raises:
             ValueError: The timestep is not in the schedule, or the run is over.
         """
+        backend = check_floats("sample", sample)
         i = self._locate(timestep)
         if not 0 <= i < len(self._rhos) - 1:
-            raise ValueError(f"timestep={timestep!r}: all {len(self._times)} calls were made.")
+            raise ValueError(
+                f"timestep={shown(timestep)}: all {len(self._times)} calls were made."
+            )
         self._scaled = True
         sigma = self._rhos[i]
         scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
-        return backend_of(sample, "sample").combine([(scale, sample)], sample, sample.dtype)
+        return backend.combine([(scale, sample)], sample, sample.dtype)
 
     def _warn_unscaled(self) -> None:
         """Models see garbage without ``scale_model_input``; say so once."""
@@ -981,7 +1030,8 @@ class TwoCalls(CountedScheduler):
 
     def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
         """The order of the step that call ``i`` opens (1) or completes (2)."""
-        return max(1 + i % 2, super().effective_order(i, settings))
+        combined = super().effective_order(i, settings)
+        return max(1 + int(i) % 2, combined)
 
     @property
     def state_in_first_order(self) -> bool:
@@ -1007,12 +1057,6 @@ def _all_or_nothing(set_timesteps: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return wrapper
-
-
-def _require_floats(x: Array, name: str, backend: Any) -> None:
-    """Refuse integers, in which levels between 0 and 1 cannot be written."""
-    if not backend.is_floating(x.dtype):
-        raise TypeError(f"{name} ({x.dtype}) must hold floating point numbers.")
 
 
 def batch_size(samples: Array) -> int:
