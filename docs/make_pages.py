@@ -1,8 +1,8 @@
 """Write the pages that are made of data: ``python -m docs.make_pages``.
 
-``docs/quirks.md`` comes from ``schedulers/quirks.py``; ``docs/schedulers/`` holds a page for each
-class of the registry, out of its docstrings, its parameters, its rows and a run of it. What is
-written depends on the code alone; ``tests/unit/test_pages.py`` fails when the text is old.
+``docs/quirks.md`` comes from ``schedulers/quirks.py``, ``docs/glossary.md`` from
+``docs/glossary.py``; ``docs/schedulers/`` holds a page for each class of the registry, out of its
+docstrings, its parameters, its rows and a run of it. What is written depends on the code alone; ``tests/unit/test_pages.py`` fails when the text is old.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs import pictures
-from docs.samples import samples
+from docs import glossary, pictures
+from docs.samples import NO_PIPELINE, samples
 from schedulers import NAMES, SCHEDULERS
 from schedulers.params import Parameter
 from schedulers.quirks import QUIRKS, Quirk
@@ -35,7 +35,7 @@ OURS = {
 
 def classes(quirk: Quirk) -> str:
     """Whom a quirk concerns."""
-    return ", ".join(f"`{name}`" for name in quirk.classes) or "every class"
+    return ", ".join(f"[`{name}`]({FOLDER}/{name}.md)" for name in quirk.classes) or "every class"
 
 
 def quirks_page() -> str:
@@ -81,9 +81,10 @@ def scheduler_page(name: str) -> str:
     """Everything about one class."""
     made, told = SCHEDULERS[name], about(name)
     blocks = "\n\n".join(
-        f"```text\n{block.text}\n```" if block.kind == "math" else code(block.text)
+        f"```text\n{block.text}\n```" if block.kind == "math" else linked(block.text, name)
         for block in told.blocks
     )
+    symbols = glossary.parts("\n".join(b.text for b in told.blocks if b.kind == "math"))
     return f"""# {made.title}
 
 `{name}` · {made.family}
@@ -104,12 +105,16 @@ A run of {film_steps(name)} on emoji: `prev_sample` above, `pred_original_sample
 
 {blocks}
 
+{glossary.table(symbols)}
+
+All symbols: [glossary](../glossary.md).
+
 ![Weights of every call]({IMAGES}/{name}-weights.png)
 
 Left, what each call adds up: `x` is the sample, `x̂0` and `ε̂` are the model's data and noise
 prediction, `[-1]` those of the call before, `z` fresh noise. Right, how much of the sample after
 each call (row) is the data prediction of each call so far (column). Orange is positive, violet
-negative.
+negative, white nothing; full colour is 1.2 and more. The run has {pictures.plan_of(name).nfe} calls, with the defaults.
 
 ## Paper
 
@@ -141,9 +146,14 @@ negative.
 
 ## Code
 
-{"".join(f"{title}:{chr(10)}{chr(10)}```python{chr(10)}{text}```{chr(10)}{chr(10)}" for title, text in samples(name).items())}{BRIDGE}
+{"".join(f"{title}:{chr(10)}{chr(10)}```python{chr(10)}{text}```{chr(10)}{chr(10)}" for title, text in samples(name).items())}{in_pipelines(name)}
 
-[All schedulers](README.md)
+## See also
+
+{see_also(name)}
+
+[All schedulers](README.md) · [glossary](../glossary.md) · [quirks](../quirks.md) ·
+[adding one](../adding-a-scheduler.md)
 """
 
 
@@ -158,9 +168,35 @@ BRIDGE = """`schedulers.bridge.register(diffusers)` makes diffusers take every c
 [pipelines and the Hub](../pipelines-and-hub.md)."""
 
 
+def in_pipelines(name: str) -> str:
+    """What there is to say of pipelines beside the code, or why there is no code."""
+    why = NO_PIPELINE.get(name)
+    return f"No pipeline drives this class: {why}." if why else BRIDGE
+
+
 def code(text: str) -> str:
     """Docstring marks as Markdown's."""
     return re.sub(r"``(.+?)``", r"`\1`", text)
+
+
+def linked(text: str, name: str) -> str:
+    """Docstring marks as Markdown's, and names of other classes as links to their pages."""
+    others = (other for other in SCHEDULERS if other != name and f"``{other}``" in text)
+    for other in others:
+        text = text.replace(f"``{other}``", f"[{SCHEDULERS[other].title}]({other}.md)")
+    return code(text)
+
+
+def see_also(name: str) -> str:
+    """The relatives of a class: of its family, and from its paper."""
+    made = SCHEDULERS[name]
+    rows = []
+    for other, cls in SCHEDULERS.items():
+        same = [made.family] if cls.family == made.family else []
+        same += ["same paper"] if cls.reference.arxiv == made.reference.arxiv else []
+        if same and other != name:
+            rows.append(f"- [{cls.title}]({other}.md) ({', '.join(same)}): {cls.good_for}")
+    return "\n".join(rows)
 
 
 def takes_format(made: type[Scheduler]) -> bool:
@@ -250,7 +286,7 @@ def step_parameters(made: type[Scheduler]) -> str:
     entries = [p for p in made.parameters() if p.call == "step"]
     if not entries:
         return ""
-    return f"`step` takes, beside what is under Methods:\n\n{parameters_table(entries)}\n"
+    return f"\n`step` takes, of what shapes a run:\n\n{parameters_table(entries)}\n"
 
 
 METHODS = (
@@ -274,9 +310,11 @@ def methods(made: type[Scheduler]) -> Iterator[str]:
         text = inspect.getdoc(method) or ""
         lead, _, _ = text.partition("\n\n")
         yield f"**`{name}({', '.join(parameters)})`**\n\n{code(' '.join(lead.split()))}\n\n"
-        explained = explanations(method)
-        if explained:
-            yield "".join(f"- `{key}`: {code(value)}\n" for key, value in explained.items()) + "\n"
+        entries = [f"- `{key}`: {code(value)}\n" for key, value in explanations(method).items()]
+        returned = section("Returns", text)
+        entries += [f"- returns {code(' '.join(returned.split()))}\n"] if returned else []
+        if entries:
+            yield "".join(entries) + "\n"
 
 
 #: Arguments that mean the same everywhere, where a docstring takes them for known.
@@ -294,11 +332,16 @@ def explanations(method: Any) -> dict[str, str]:
     return {name: told[name] for name in inspect.signature(method).parameters if name in told}
 
 
+def section(title: str, docstring: str) -> str:
+    """What stands under a heading of a docstring, or nothing."""
+    found = re.search(rf"^{title}:\n((?:    .*\n?|\n)*)", docstring, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
 def arguments(docstring: str) -> dict[str, str]:
     """Name -> text of the ``Args`` of a docstring in Google's layout."""
-    found = re.search(r"^Args:\n((?:    .*\n?|\n)*)", docstring, re.MULTILINE)
     entries: dict[str, str] = {}
-    for line in found.group(1).splitlines() if found else ():
+    for line in section("Args", docstring).splitlines():
         head = re.match(r"    \*{0,2}(\w+)(?: \([^)]*\))?: (.*)", line)
         if head:
             entries[head.group(1)] = head.group(2).strip()
@@ -320,15 +363,87 @@ def quirks_of_class(name: str) -> str:
     )
 
 
+#: What one has or wants -> classes, best first, and a word of advice.
+CHOICES = {
+    "A guided text-to-image model (Stable Diffusion, SDXL)": (
+        ["DPMSolverMultistepScheduler"],
+        "20 steps, `use_karras_sigmas=True`: what most people use",
+    ),
+    "The same, in the fewest calls": (
+        ["UniPCMultistepScheduler", "DEISMultistepScheduler"],
+        "8 to 12 steps",
+    ),
+    "The same, with more variety from seed to seed": (
+        ["EulerAncestralDiscreteScheduler", "DPMSolverSDEScheduler", "SASolverScheduler"],
+        "fresh noise in every step; the image changes with the number of steps",
+    ),
+    "A rectified flow (Flux, Stable Diffusion 3)": (
+        ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
+        "`shift` as the checkpoint says",
+    ),
+    "A distilled model": (
+        ["LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler"],
+        "1 to 8 calls; the one that the model was distilled for",
+    ),
+    "A network preconditioned as in EDM": (
+        [
+            "EDMDPMSolverMultistepScheduler",
+            "EDMEulerScheduler",
+            "CosineDPMSolverMultistepScheduler",
+        ],
+        "Playground 2.5, cosXL; Stable Audio for the last",
+    ),
+    "A real image to edit": (
+        ["DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler"],
+        "up to the noise behind it, then down again with DDIM or DPM-Solver",
+    ),
+    "A lesson": (
+        ["DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler"],
+        "in this order: random, deterministic, in sigma, second order",
+    ),
+    "An accurate sample to compare others with": (
+        ["DPMAdaptiveScheduler", "HeunDiscreteScheduler"],
+        "small `rtol` and `atol`, or many steps",
+    ),
+    "A paper to reproduce": (
+        ["KarrasVeScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler", "PNDMScheduler"],
+        'with the defaults, and `compat="paper"` where that differs',
+    ),
+}
+
+
+def choices_table() -> str:
+    """What to take for what."""
+    rows = [
+        f"| {wish} | {', '.join(map(page_link, names))} | {advice} |"
+        for wish, (names, advice) in CHOICES.items()
+    ]
+    return "\n".join(["| you have, or want | take | how |", "| --- | --- | --- |", *rows])
+
+
+def all_names_table() -> str:
+    """Every name of A1111, ComfyUI and k-diffusion, and the class behind it."""
+    rows = [
+        f"| {label} | {page_link(name)} | {settings_text(config)} |"
+        for label, (name, config) in NAMES.items()
+    ]
+    return "\n".join(["| name | class | settings |", "| --- | --- | --- |", *rows])
+
+
+def page_link(name: str) -> str:
+    """A class by its title, with a link to its page beside this one."""
+    return f"[{SCHEDULERS[name].title}]({name}.md)"
+
+
 def index_page() -> str:
-    """The table of all classes, family by family."""
+    """Which to choose, every class by family, and the names people know."""
     families: dict[str, list[str]] = {}
     for name, made in SCHEDULERS.items():
         families.setdefault(made.family, []).append(name)
     parts = []
     for family, members in families.items():
         rows = [
-            f"| [{SCHEDULERS[name].title}]({name}.md) | {' | '.join(facts(name).values())} "
+            f"| {page_link(name)} | {' | '.join(facts(name).values())} "
             f"| {SCHEDULERS[name].good_for} |"
             for name in members
         ]
@@ -337,17 +452,71 @@ def index_page() -> str:
         parts.append("\n".join([f"## {family}", "", f"| {head} |", f"| {line} |", *rows]))
     return f"""# Schedulers
 
-{len(SCHEDULERS)} classes, generated by `python -m docs.make_pages`. *Order* is that of the rule with the
-class's defaults; *if asked* means that a parameter turns fresh noise on. Where diffusers leaves
-the mathematics is told [in one place](../quirks.md).
+{len(SCHEDULERS)} classes, generated by `python -m docs.make_pages`. All symbols are in the
+[glossary](../glossary.md); where diffusers leaves the mathematics is told [in one place](../quirks.md).
+
+## Which one
+
+{choices_table()}
+
+If in doubt, stay with the scheduler that comes with the checkpoint, and compare at equal *model
+calls*, not steps: a step of Heun or DPM2 costs two.
+
+*Order*, below, is that of the rule with the class's defaults: the error falls like the step length to
+that power. *If asked* means that a parameter turns fresh noise on.
 
 {(chr(10) * 2).join(parts)}
+
+## Names in other programs
+
+`schedulers.from_name("DPM++ 2M Karras")` takes every one of these, however it is spelt.
+
+{all_names_table()}
+"""
+
+
+def glossary_page() -> str:
+    """Every symbol, by section."""
+    parts = [
+        f"## {title}\n\n{glossary.table(set(symbols))}"
+        for title, symbols in glossary.SECTIONS.items()
+    ]
+    return f"""# Glossary
+
+The symbols of all equations, generated from `docs/glossary.py` by `python -m docs.make_pages`. *Here*
+is the level where the sample stands and the model is asked; the *target* is where the step leads.
+
+A noisy sample is `x = alpha x0 + sigma eps`. The families differ in how alpha and sigma belong
+together:
+
+| family | relation | noise runs from |
+| --- | --- | --- |
+| variance preserving | `alpha^2 + sigma^2 = 1` | sigma 0 to almost 1 |
+| sigma (variance exploding), EDM | `alpha = 1` | sigma 0 to 15 or more; the model is shown `x / sqrt(1 + sigma^2)` |
+| flow matching | `alpha + sigma = 1` | sigma 0 to 1 |
+
+What the model returns (`prediction_type`) is linear in x0 and eps, so each can be had from x and out:
+
+| prediction_type | out | x0 from it |
+| --- | --- | --- |
+| `epsilon` | `eps` | `(x - sigma out) / alpha` |
+| `sample` | `x0` | `out` |
+| `v_prediction` | `alpha eps - sigma x0` | `alpha x - sigma out`, if `alpha^2 + sigma^2 = 1` |
+| `flow_prediction` | `eps - x0` | `x - sigma out`, if `alpha + sigma = 1` |
+
+{(chr(10) * 2).join(parts)}
+
+[All schedulers](schedulers/README.md)
 """
 
 
 def pages() -> dict[str, str]:
     """Path below ``docs/`` -> text."""
-    found = {"quirks.md": quirks_page(), f"{FOLDER}/README.md": index_page()}
+    found = {
+        "quirks.md": quirks_page(),
+        "glossary.md": glossary_page(),
+        f"{FOLDER}/README.md": index_page(),
+    }
     for name in SCHEDULERS:
         found[f"{FOLDER}/{name}.md"] = re.sub(r"\n{3,}", "\n\n", scheduler_page(name))
     return found

@@ -23,6 +23,8 @@ SEED = 37
 FEW = 12  # calls that the picture of weights shows, about
 STEPS = 20  # of the film
 MOST_ROWS = 24
+DPI = 150
+NOTHING = 1e-12  # what rounding leaves of a weight that is 0
 SYMBOLS = {"x": "$x$", "x0": r"$\hat{x}_0$", "eps": r"$\hat{\epsilon}$"}
 GROUND, INK, SOFT = "#ffffff", "#1b1d2a", "#545a6d"
 
@@ -59,7 +61,7 @@ def looked_at(plan: Schedule) -> tuple[list[str], Grid]:
         deep = max(len(getattr(row, part)) for row in rows)
         for lag in range(deep):
             values = [dict(enumerate(getattr(row, part))).get(lag, 0.0) for row in rows]
-            if any(values):
+            if any(abs(value) > NOTHING for value in values):
                 labels.append(symbol + (f"$[-{lag}]$" if lag else ""))
                 columns.append(values)
     if any(row.noise for row in rows):
@@ -95,7 +97,7 @@ def weights_picture(name: str) -> bytes:
              "ytick.color": SOFT, "axes.edgecolor": "#e7e8f0", "mathtext.fontset": "dejavusans"}  # fmt: skip
     with mpl.rc_context(style):
         figure, (left, right) = plt.subplots(
-            1, 2, figsize=(sum(widths) + 1.1, 0.2 * count + 0.9), width_ratios=widths, dpi=110,
+            1, 2, figsize=(sum(widths) + 1.1, 0.2 * count + 0.9), width_ratios=widths, dpi=DPI,
             layout="constrained", facecolor=GROUND,
         )  # fmt: skip
         for axes, grid, title in (
@@ -108,7 +110,7 @@ def weights_picture(name: str) -> bytes:
             axes.set_yticks([0, count - 1], ["call 1", f"{count}"])
         for i, row in enumerate(local):
             for j, value in enumerate(row):
-                if value != 0.0:
+                if abs(value) > NOTHING:
                     dark = abs(value) > 0.6
                     left.text(j, i, short(value), ha="center", va="center", fontsize=5.5,
                               color="white" if dark else INK)  # fmt: skip

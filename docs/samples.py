@@ -7,6 +7,7 @@ a checkpoint; the tests run them.
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 
 from schedulers import SCHEDULERS
 
@@ -77,23 +78,107 @@ for i, stage in enumerate(scheduler.stages):
     print(stage.t, stage.here.sigma, stage.target.sigma, scheduler.row(i))
 """
 
-PIPELINE = """\
-from diffusers import DiffusionPipeline
-from schedulers import {name}
 
-pipe = DiffusionPipeline.from_pretrained("{checkpoint}")
-pipe.scheduler = {name}.from_config(pipe.scheduler.config)
-image = pipe("a lighthouse in fog", num_inference_steps=20).images[0]
-"""
+#: Width of a line of code.
+MOST_COLUMNS = 99
 
-LATENT = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-RECTIFIED = "stabilityai/stable-diffusion-3-medium-diffusers"
-#: Checkpoints trained for one class, by the first words of its name.
-CHECKPOINTS = {
-    "FlowMatch": RECTIFIED,
-    "LCM": "SimianLuo/LCM_Dreamshaper_v7",
-    "EDM": "playgroundai/playground-v2.5-1024px-aesthetic",
-    "CosineDPM": "stabilityai/stable-audio-open-1.0",
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline of diffusers that takes a class, and what one asks of it.
+
+    Attributes:
+        checkpoint: A model on the Hub that it loads.
+        kind: Class of the pipeline.
+        result: What is made, and the call that makes it.
+        slot: Attribute of the pipeline that holds the scheduler.
+        before: A line that the call needs, with its line break.
+        imports: A further import, likewise.
+    """
+
+    checkpoint: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    kind: str = "DiffusionPipeline"
+    result: str = 'image = pipe("a lighthouse in fog", num_inference_steps=20).images[0]'
+    slot: str = "scheduler"
+    before: str = ""
+    imports: str = ""
+
+    def code(self, name: str) -> str:
+        """The lines, for a class."""
+        opening, model = f"pipe = {self.kind}.from_pretrained(", f'"{self.checkpoint}"'
+        long = len(opening + model) > MOST_COLUMNS - 1
+        loads = f"{opening}\n    {model}\n)" if long else f"{opening}{model})"
+        return (
+            f"from diffusers import {self.kind}\n{self.imports}from schedulers import {name}\n\n"
+            f"{loads}\n"
+            f"pipe.{self.slot} = {name}.from_config(pipe.scheduler.config)\n"
+            f"{self.before}{self.result}\n"
+        )
+
+
+INVERSION = Pipeline(
+    kind="StableDiffusionDiffEditPipeline",
+    slot="inverse_scheduler",
+    imports="from PIL import Image\n",
+    before='image = Image.open("lighthouse.png").convert("RGB").resize((512, 512))\n',
+    result='latents = pipe.invert("a lighthouse", image, num_inference_steps=50).latents',
+)
+WINDOW = Pipeline(
+    kind="StableDiffusionParadigmsPipeline",
+    result='image = pipe("a lighthouse in fog", num_inference_steps=200, parallel=20).images[0]',
+)
+FLOW = Pipeline("stabilityai/stable-diffusion-3-medium-diffusers")
+EDM = Pipeline("playgroundai/playground-v2.5-1024px-aesthetic")
+#: Classes that want another pipeline, or another call, than a latent diffusion model's.
+PIPELINES = {
+    "DDPMScheduler": Pipeline(
+        "google/ddpm-cifar10-32", result="image = pipe(num_inference_steps=1000).images[0]"
+    ),
+    "DDIMInverseScheduler": INVERSION,
+    "DPMSolverMultistepInverseScheduler": INVERSION,
+    "DDIMParallelScheduler": WINDOW,
+    "DDPMParallelScheduler": WINDOW,
+    "IPNDMScheduler": Pipeline(
+        "harmonai/maestro-150k",
+        "DanceDiffusionPipeline",
+        "sound = pipe(num_inference_steps=100, audio_length_in_s=4.0).audios[0]",
+    ),
+    "KarrasVeScheduler": Pipeline(
+        "google/ncsnpp-celebahq-256",
+        "KarrasVePipeline",
+        "image = pipe(num_inference_steps=50).images[0]",
+    ),
+    "ScoreSdeVeScheduler": Pipeline(
+        "google/ncsnpp-church-256",
+        "ScoreSdeVePipeline",
+        "image = pipe(num_inference_steps=2000).images[0]",
+    ),
+    "EDMEulerScheduler": EDM,
+    "EDMDPMSolverMultistepScheduler": EDM,
+    "CosineDPMSolverMultistepScheduler": Pipeline(
+        "stabilityai/stable-audio-open-1.0",
+        result='sound = pipe("rain on a tin roof", num_inference_steps=100).audios[0]',
+    ),
+    "CMStochasticIterativeScheduler": Pipeline(
+        "openai/diffusers-cd_imagenet64_l2",
+        "ConsistencyModelPipeline",
+        "image = pipe(num_inference_steps=1).images[0]",
+    ),
+    "LCMScheduler": Pipeline(
+        "SimianLuo/LCM_Dreamshaper_v7",
+        result='image = pipe("a lighthouse in fog", num_inference_steps=4).images[0]',
+    ),
+    "TCDScheduler": Pipeline(
+        before='pipe.load_lora_weights("h1t/TCD-SD15-LoRA")\n',
+        result='image = pipe("a lighthouse in fog", num_inference_steps=4, guidance_scale=0.0).images[0]',
+    ),
+    "FlowMatchEulerDiscreteScheduler": FLOW,
+    "FlowMatchHeunDiscreteScheduler": FLOW,
+}
+#: Classes that no pipeline can drive, and why.
+NO_PIPELINE = {
+    "DPMAdaptiveScheduler": "it decides on its times as it goes; a pipeline fixes them beforehand",
+    "ScoreSdeVpScheduler": "diffusers has none that calls `step_pred` without a corrector",
 }
 
 
@@ -110,20 +195,6 @@ def samples(name: str) -> dict[str, str]:
             random=", generator=generator" if takes else "",
         )
         found[title] = HEADS[kind].format(name=name) + body
-    checkpoint = pipeline_of(name)
-    if checkpoint is not None:
-        found["In a pipeline of diffusers"] = PIPELINE.format(name=name, checkpoint=checkpoint)
+    if name not in NO_PIPELINE:
+        found["In a pipeline of diffusers"] = PIPELINES.get(name, Pipeline()).code(name)
     return found
-
-
-def pipeline_of(name: str) -> str | None:
-    """A checkpoint whose pipeline takes the class; None where the loop, or the way, is its own."""
-    for start, checkpoint in CHECKPOINTS.items():
-        if name.startswith(start):
-            return checkpoint
-    scheduler = SCHEDULERS[name]()
-    if scheduler.call_form != "step" or scheduler.training is None:
-        return None
-    scheduler.set_timesteps(2)
-    first, *_, last = scheduler.stages
-    return LATENT if first.here.rho > last.target.rho else None

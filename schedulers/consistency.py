@@ -35,12 +35,12 @@ class CMStochasticIterativeScheduler(Scaled):
 
         x0     = clip(c_skip x + c_out F)
         x_next = x0 + s_noise sqrt(sigma_next^2 - sigma_min^2) z
-        c_skip = s^2 / ((sigma - sigma_min)^2 + s^2)
-        c_out  = (sigma - sigma_min) s / sqrt(sigma^2 + s^2)
+        c_skip = sigma_data^2 / ((sigma - sigma_min)^2 + sigma_data^2)
+        c_out  = (sigma - sigma_min) sigma_data / sqrt(sigma^2 + sigma_data^2)
 
-    F is the network, s the ``sigma_data`` of the data; it is told ``250 log(sigma)`` of the level.
-    x0 is x itself at sigma_min, which the model takes for the data: what is above it, of variance
-    ``sigma^2 - sigma_min^2``, is the noise of a level here.
+    F is the network, sigma_data the deviation of the data; it is told ``250 log(sigma)`` of the
+    level. x0 is x itself at sigma_min, which the model takes for the data: what is above it, of
+    variance ``sigma^2 - sigma_min^2``, is the noise of a level here.
 
     References:
         Song, Dhariwal, Chen, Sutskever 2023. Consistency Models. arXiv 2303.01469, algorithm 1 and
@@ -300,11 +300,11 @@ class LCMScheduler(DistilledScheduler):
 
         f      = c_skip x + c_out x0
         x_next = alpha_next f + sigma_next z
-        c_skip = s^2 / (b^2 + s^2),   c_out = b / sqrt(b^2 + s^2)
-        b      = timestep_scaling t,   s = 1/2
+        c_skip = 1/4 / (b^2 + 1/4),   c_out = b / sqrt(b^2 + 1/4),   b = timestep_scaling t
 
     x0 is what the model predicts, clipped if asked; f, which is returned as
-    ``pred_original_sample``, is x itself at t = 0. The last step ends at f.
+    ``pred_original_sample``, is x itself at t = 0. 1/4 is the variance of the data. The last step
+    ends at f.
 
     References:
         Luo, Tan, Huang, Li, Zhao 2023. Latent Consistency Models: Synthesizing High-Resolution
@@ -408,10 +408,10 @@ class LCMScheduler(DistilledScheduler):
 class TCDScheduler(DistilledScheduler):
     r"""Trajectory consistency distillation: down to a level s beyond the next, and back up.
 
-        x_s    = alpha_s x0 + sigma_s eps,   s = floor((1 - eta) t_next)
+        x_s    = alpha_s x0 + sigma_s eps,   t_s = floor((1 - eta) t_next)
         x_next = r x_s + sqrt(1 - r^2) z,    r = alpha_next / alpha_s
 
-    ``alpha_s`` and ``sigma_s`` are those of training step s: eta = 0 leads straight to the next
+    ``alpha_s`` and ``sigma_s`` are those of training step t_s: eta = 0 leads straight to the next
     level, eta = 1 all the way to the data and back. The last step ends at the first training
     level. Nothing is ever clipped.
 

@@ -19,12 +19,13 @@ from .tables import linspace32
 class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
     r"""DPM-Solver++ 2M SDE for networks that are told ``2 atan(sigma) / pi`` of a level.
 
-        x0     = c_skip x + c_out F(c_in x, 2 atan(sigma) / pi),   c_in = 1 / sqrt(sigma^2 + s^2)
-        c_skip = s^2 / (sigma^2 + s^2),   c_out = -sigma s / sqrt(sigma^2 + s^2)
+        x0     = c_skip x + c_out F(c_in x, 2 atan(sigma) / pi),   c_in = 1 / q
+        c_skip = (sigma_data / q)^2,   c_out = -sigma sigma_data / q
+        q      = sqrt(sigma^2 + sigma_data^2)
         x_next = (sigma_next / sigma) exp(-h) x + psi_0 x0 + psi_1 (x0 - x0[-1]) / r
                  + sigma_next sqrt(1 - exp(-2 h)) z
 
-    F is the network (with ``epsilon`` -F), s the ``sigma_data`` of the data,
+    F is the network (with ``epsilon`` -F), sigma_data the deviation of the data,
     ``h = log(sigma / sigma_next)``, ``r = log(sigma[-1] / sigma) / h``, ``psi_0 = 1 - exp(-2 h)``,
     and psi_1 is ``psi_0 / 2`` (midpoint) or ``1 - psi_0 / (2 h)`` (heun). The first step has no
     slope, and the last has none where it leads to 0 or ``lower_order_final`` or ``euler_at_final``

@@ -22,11 +22,13 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         x_next = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2) + s z
         psi_k  = int_0^1 w exp(-w (1 - u)) u^k / k! du
 
-        algorithm_type   c                           kappa         w    s / sigma_next
-        dpmsolver++      sigma_next / sigma          alpha_next    h    0
-        dpmsolver        alpha_next / alpha          sigma_next    -h   0
-        sde-dpmsolver++  sigma_next / sigma exp(-h)  alpha_next    2 h  sqrt(1 - exp(-2 h))
-        sde-dpmsolver    alpha_next / alpha          2 sigma_next  -h   sqrt(exp(2 h) - 1)
+        dpmsolver++:      c = sigma_next / sigma,          kappa = alpha_next,    w = h
+        dpmsolver:        c = alpha_next / alpha,          kappa = sigma_next,    w = -h
+        sde-dpmsolver++:  c = sigma_next / sigma exp(-h),  kappa = alpha_next,    w = 2 h
+        sde-dpmsolver:    c = alpha_next / alpha,          kappa = 2 sigma_next,  w = -h
+
+    The noise is ``s = sigma_next sqrt(1 - exp(-2 h))`` for ``sde-dpmsolver++``,
+    ``s = sigma_next sqrt(exp(2 h) - 1)`` for ``sde-dpmsolver``, and none for the other two.
 
     ``D0 = D``. Order 2 adds ``D1 = (D - D[-1]) / r`` with ``r = (lam - lam[-1]) / h``, the slope
     through the last two calls, and order 3 slope and curvature of the parabola through the last

@@ -21,9 +21,8 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
 
         x_next = c x + kappa (psi_0 D0 + psi_1 D1 + psi_2 D2)
 
-        prediction  c                    kappa       w
-        data (++)   sigma_next / sigma   alpha_next  h
-        noise       alpha_next / alpha   sigma_next  -h
+        data (++):  c = sigma_next / sigma,  kappa = alpha_next,  w = h
+        noise:      c = alpha_next / alpha,  kappa = sigma_next,  w = -h
 
     with ``psi_k = int_0^1 w exp(-w (1 - u)) u^k / k! du`` and ``h = lam_next - lam`` below zero: a
     sample is taken from the first level, which is almost clean, to the last one. Noise that is

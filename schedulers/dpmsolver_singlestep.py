@@ -27,15 +27,16 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
         order 2:  x_next = c x + kappa (psi_0 D[0] + psi_1 (D[1] - D[0]) / r_1) + s z
         order 3:  x_next = c x + kappa (psi_0 D[0] + psi_1 (D[2] - D[0]) / r_2) + s z
 
-        algorithm_type   c                           kappa       w    s / sigma_next
-        dpmsolver++      sigma_next / sigma          alpha_next  h    0
-        dpmsolver        alpha_next / alpha          sigma_next  -h   0
-        sde-dpmsolver++  sigma_next / sigma exp(-h)  alpha_next  2 h  sqrt(1 - exp(-2 h))
+        dpmsolver++:      c = sigma_next / sigma,          kappa = alpha_next,  w = h
+        dpmsolver:        c = alpha_next / alpha,          kappa = sigma_next,  w = -h
+        sde-dpmsolver++:  c = sigma_next / sigma exp(-h),  kappa = alpha_next,  w = 2 h
 
     where sigma, alpha and lam belong to the group's first call, ``h = lam_next - lam``,
     ``r_k = (lam_k - lam) / h`` is where call k stands in the step, D is the data (++) or noise
     prediction, and ``psi_k = int_0^1 w exp(-w (1 - u)) u^k / k! du``. At order 2 ``midpoint``
-    takes ``psi_0 / 2`` for psi_1; at order 3 ``heun`` takes the parabola through all three.
+    takes ``psi_0 / 2`` for psi_1; at order 3 ``heun`` takes the parabola through all three. The
+    noise is ``s = sigma_next sqrt(1 - exp(-2 h))`` for ``sde-dpmsolver++``, and none for the
+    others.
 
     The list of orders is [1, 2, 3, 1, 2, 3, ...], with lower ones where the number of calls does
     not divide.

@@ -172,13 +172,14 @@ class EdmScheduler(Scaled):
 class EDMEulerScheduler(Churning, EdmScheduler):
     r"""Euler's method with churn, for networks preconditioned as in EDM.
 
-        x0        = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / sqrt(sigma^2 + s^2)
-        c_skip    = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2)
+        x0        = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / q
+        c_skip    = (sigma_data / q)^2,   c_out = sigma sigma_data / q
+        q         = sqrt(sigma^2 + sigma_data^2)
         x_hat     = x + s_noise sqrt(sigma_hat^2 - sigma^2) z
         sigma_hat = (1 + gamma) sigma,   gamma = min(s_churn / N, sqrt(2) - 1)
         x_next    = x_hat + (sigma_next - sigma_hat) (x_hat - x0) / sigma_hat
 
-    F is the network (with ``v_prediction`` -F), s the ``sigma_data`` of the data;
+    F is the network (with ``v_prediction`` -F), sigma_data the deviation of the data;
     ``scale_model_input`` applies c_in, and ``timesteps`` hold ``log(sigma) / 4``. ``gamma`` is 0
     unless ``s_tmin <= sigma <= s_tmax``. The model is asked before the churn, at ``sigma``.
     Upstream reads its answer as one for x_hat at ``sigma_hat``; ``compat="paper"`` reads it as it
@@ -353,16 +354,16 @@ class EDMEulerScheduler(Churning, EdmScheduler):
 class EDMDPMSolverMultistepScheduler(Multistep, EdmScheduler):
     r"""DPM-Solver++, multistep, orders 1 to 3, for networks preconditioned as in EDM.
 
-        x0     = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / sqrt(sigma^2 + s^2)
-        c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2)
-        x_next = c x + psi_0 D0 + psi_1 D1 + psi_2 D2 + n z
+        x0     = c_skip x + c_out F(c_in x, log(sigma) / 4),   c_in = 1 / q
+        c_skip = (sigma_data / q)^2,   c_out = sigma sigma_data / q
+        q      = sqrt(sigma^2 + sigma_data^2)
+        x_next = c x + psi_0 D0 + psi_1 D1 + psi_2 D2 + s z
         psi_k  = int_0^1 w exp(-w (1 - u)) u^k / k! du
 
-        algorithm_type   c                           w    n / sigma_next
-        dpmsolver++      sigma_next / sigma          h    0
-        sde-dpmsolver++  sigma_next / sigma exp(-h)  2 h  sqrt(1 - exp(-2 h))
+        dpmsolver++:      c = sigma_next / sigma,          w = h,    s = 0
+        sde-dpmsolver++:  c = sigma_next / sigma exp(-h),  w = 2 h,  s = sigma_next sqrt(1 - exp(-2 h))
 
-    F is the network (with ``v_prediction`` -F), s the ``sigma_data`` of the data, and
+    F is the network (with ``v_prediction`` -F), sigma_data the deviation of the data, and
     ``h = log(sigma / sigma_next)``. D0 is x0; D1 and D2 are the derivatives at the step's start,
     by the fraction u of the step, of the polynomial in log sigma through the last ``solver_order``
     data predictions. At order 2 ``midpoint`` takes ``psi_0 / 2`` for psi_1.

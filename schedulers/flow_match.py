@@ -87,10 +87,10 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     r"""Euler's method on ``dx / d sigma = eps - x0``, the straight path of a rectified flow.
 
         x_next = x + (sigma_next - sigma) out,   x0 = x - sigma out
-        sigma  = s v / (1 + (s - 1) v),   v evenly spaced from 1 to 1 / T, then 0
+        sigma  = shift v / (1 + (shift - 1) v),   v evenly spaced from 1 to 1 / T, then 0
 
-    The model returns the slope ``out = eps - x0``; s is the shift. With ``stochastic_sampling`` a
-    step goes to x0 and back: ``x_next = (1 - sigma_next) x0 + sigma_next z``.
+    The model returns the slope ``out = eps - x0``. With ``stochastic_sampling`` a step goes to x0
+    and back: ``x_next = (1 - sigma_next) x0 + sigma_next z``.
 
     Upstream's constructor shifts the ends of the grid and ``set_timesteps`` shifts the grid
     between them again; ``compat="paper"`` shifts once.

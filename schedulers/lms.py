@@ -23,7 +23,7 @@ DEFAULT_ORDER = 4
 class LMSDiscreteScheduler(SigmaScheduler):
     r"""Linear multistep method: the slope's past is interpolated and integrated exactly.
 
-        x_next = x + sum_j eps[-j] int_sigma^sigma_next L_j(s) ds,   j = 0 .. order - 1
+        x_next = x + sum_j eps[-j] int_sigma^sigma_next L_j(r) dr,   j = 0 .. order - 1
 
     with the Lagrange polynomials ``L_j`` on the sigmas of the last ``order`` calls: 1 at call j, 0
     at the others. The first steps have fewer calls to look back on, and take lower orders.

@@ -30,9 +30,8 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
 
         x_next = c x + kappa sum_j D[-j] int_0^1 w exp(-w (1 - u)) L_j(u) du
 
-        predict_x0   D     c                    kappa       w
-        True         x0    sigma_next / sigma   alpha_next  h
-        False        eps   alpha_next / alpha   sigma_next  -h
+        predict_x0:  D = x0,   c = sigma_next / sigma,  kappa = alpha_next,  w = h
+        else:        D = eps,  c = alpha_next / alpha,  kappa = sigma_next,  w = -h
 
     where the ``L_j`` are the Lagrange polynomials on the calls: 1 at call j, 0 at the others,
     which stand at ``(lam[-j] - lam) / h``. The corrector takes the same step with the prediction

@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import make_pages
+from docs import glossary, make_pages
+from docs.samples import NO_PIPELINE
 from schedulers import SCHEDULERS
+from visualize.about import about
 
 DOCS = make_pages.DOCS
+#: Functions, plain words and bound variables inside equations.
+WORDS = set(
+    "sqrt exp log min max sin atan atan2 arctan floor clip rms first second third call order sde "
+    "dpmsolver data noise above evenly spaced from to then in steps before else pi "
+    "sum_ sum_j du dr i j k a r r_1 r_2 x_a x_k".split()
+)
 FOLDER = DOCS / make_pages.FOLDER
 
 
@@ -30,13 +38,30 @@ def test_the_pages_are_up_to_date() -> None:
 
 
 def test_links_and_pictures_lead_somewhere() -> None:
-    for page in (DOCS / "quirks.md", *FOLDER.glob("*.md")):
+    for page in (*DOCS.glob("*.md"), *FOLDER.glob("*.md")):
         text = page.read_text("utf-8")
         for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
             path, _, anchor = link.partition("#")
             target = page.parent / path if path else page
             assert target.exists(), f"{page.name} links to {link}"
             assert not anchor or f'id="{anchor}"' in target.read_text("utf-8"), link
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_symbol_of_an_equation_is_explained(name: str) -> None:
+    """In the glossary, where it is defined, in the text around it, or as a parameter or method."""
+    told = about(name)
+    math = "\n".join(
+        b.text for b in told.blocks if b.kind == "math" and "scheduler." not in b.text
+    )
+    prose = told.sentence + " ".join(b.text for b in told.blocks if b.kind == "text")
+    known = {*WORDS, *(p.name for p in SCHEDULERS[name].parameters()), *make_pages.METHODS}
+    known |= set(re.findall(r"\w+", prose))
+    known |= set(re.findall(r"(\w+)(?:\(\w+, \w+\))?(?:\^2)? +(?:=|<-)", math))
+    unknown = {w for w in re.findall(r"[A-Za-z]\w*", math) if not glossary.parts(w)} - known
+    assert not unknown, f"explain {sorted(unknown)}"
+    shown = (FOLDER / f"{name}.md").read_text("utf-8")
+    assert all(f"| `{symbol}` | " in shown for symbol in glossary.parts(math))
 
 
 def test_pictures_are_small() -> None:
@@ -65,6 +90,7 @@ def test_the_code_on_a_page_runs(name: str, capsys: pytest.CaptureFixture[str]) 
             assert np.isfinite(np.asarray(array)).all()
             assert tuple(array.shape) == (1, 3, 8, 8)
         assert type(left["x"]).__module__ == ("numpy" if code is on_numpy else "torch")
+    assert bool(pipeline) != (name in NO_PIPELINE)
     for code in pipeline:
         compile(code, name, "exec")
         assert f"{name}.from_config" in code
