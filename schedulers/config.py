@@ -126,7 +126,8 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
         defaults = [name for name in config if name not in given]
         if defaults:
             config["_use_default_values"] = defaults
-        self._config = self._made_with = FrozenDict({**hidden, **config})
+        self._made_with = FrozenDict({**hidden, **config})
+        self._stand_on(self._made_with)
         init(self, **values)
 
     return wrapper
@@ -139,6 +140,8 @@ class ConfigMixin(PushToHubMixin):
     #: Whether other classes can be made from this one's config, as in diffusers.
     has_compatibles = True
     _config: FrozenDict
+    #: What the class knows of its config.
+    _settings: Mapping[str, Any]
     #: The config as the constructor left it, whatever replaced it since.
     _made_with: FrozenDict
     #: Values of siblings' parameters that mean one of ours: {name: {theirs: ours}}.
@@ -146,6 +149,8 @@ class ConfigMixin(PushToHubMixin):
     #: Former names of parameters: {former: present}.
     _aliases: ClassVar[Mapping[str, str]] = {}
     _compatibles: tuple[str, ...] = ()
+    #: Parameters of other classes that this one reads when a config carries them, as upstream.
+    _reads_foreign: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     @functools.cache
@@ -167,11 +172,21 @@ class ConfigMixin(PushToHubMixin):
 
     @_internal_dict.setter
     def _internal_dict(self, config: Mapping[str, Any]) -> None:
-        self._config = FrozenDict(config)
+        self._stand_on(FrozenDict(config))
 
     def register_to_config(self, /, **values: Any) -> None:
         """Replace config entries (as diffusers' pipelines do)."""
-        self._config = FrozenDict({**self._config, **values}, self._config._meant)
+        self._stand_on(FrozenDict({**self._config, **values}, self._config._meant))
+
+    def _stand_on(self, config: FrozenDict) -> None:
+        """Take a config; a foreign key of it is no setting, whatever its name."""
+        known = self._init_keys() | self._reads_foreign
+        self._config = config
+        self._settings = {name: value for name, value in config.items() if name in known}
+
+    def _setting(self, name: str) -> Any:
+        """A config value that this class knows; None if it has none."""
+        return self._settings.get(name)
 
     def __getattr__(self, name: str) -> Any:
         """Config keys as attributes, with a FutureWarning, as in diffusers."""
@@ -252,7 +267,7 @@ class ConfigMixin(PushToHubMixin):
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
         meant |= {k: (chosen[k], scheduler._config[k]) for k in cls._translations if k in chosen}
-        scheduler._config = FrozenDict(scheduler._config, meant)
+        scheduler._stand_on(FrozenDict(scheduler._config, meant))
         scheduler.register_to_config(**hidden)
         if return_unused_kwargs:
             return scheduler, {**kwargs, **hidden}

@@ -116,7 +116,7 @@ class GroupScheduler(SigmaScheduler):
         self._places = tuple((g, place) for g in groups for place in range(g.order))
         sigmas = [sigma for g in groups for sigma in g.calls] + [groups[-1].landing]
         levels = np.array(sigmas)
-        times = spacing.times_of(levels[:-1], self._log_rho_table).astype(np.float32)
+        times = spacing.times_of(levels[:-1], self._noise.knots).astype(np.float32)
         return times, levels
 
     def _default_key(self) -> StepKey:

@@ -8,10 +8,9 @@ import numpy as np
 
 from . import papers, spacing
 from . import params as p
-from .checks import CURVES, check_curves, check_steps
+from .checks import check_curves, check_steps
 from .config import configured
 from .dpmsolver import DPMSolverMultistepScheduler
-from .open_grid import GRIDS
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
@@ -100,22 +99,22 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         n = check_steps(num_inference_steps, self._train_steps)
         table, paper = self._rho_table, self.compat == "paper"
         last = self._noisiest(n)
-        levels = self._curve(float(table[0]), float(table[-1]), n)
-        curved = any(self._setting(name) for name in GRIDS)
-        final = None
-        if levels is None and self.config["use_flow_sigmas"]:
+        curve, flow = self._chosen_curve, bool(self.config["use_flow_sigmas"])
+        curved, final = curve is not None or flow, None
+        if curve is not None:
+            ends = float(table[0]), float(table[-1])
+            levels, times = self._place_curve(self._curve(curve, *ends, n))
+        elif flow:
             levels = self._flow_levels(n + paper)
             if paper:
                 levels, final = levels[:0:-1], levels[0]
             times = (levels * self._train_steps).astype(np.int64)
-        elif levels is None:
+        else:
             times = self._ascending(n, last, paper)
             if times[-1] > len(table) - 1:
                 self._times, self._rhos = times.tolist(), ()
                 self._check_visited()
-            levels = np.interp(times, np.arange(len(table)), table)
-        else:
-            levels, times = self._place_curve(levels)
+            levels = np.interp(times, self._noise.steps, self._noise.exact_rhos)
         if final is None:
             final = levels[-1] if curved else table[last - 1]
         if not curved or self.config["use_karras_sigmas"]:
@@ -133,10 +132,8 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         times = np.append(0, times)[:-1]
         return times + self.config["steps_offset"] if kind == "leading" else times
 
-    def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
-        if super()._curve(low, high, n) is None:
-            return None
-        curve = next(name for name in CURVES if self._setting(name))
+    def _curve(self, curve: str, low: float, high: float, n: int) -> np.ndarray:
+        super()._curve(curve, low, high, n)  # it refuses what is no range
         ends = self._curve_ends()
         # Upstream takes a sibling's sigma_max for the first level here too, and runs down.
         first, second = ends if self.compat == "paper" else reversed(ends)

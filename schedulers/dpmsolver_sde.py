@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -161,7 +162,8 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
             return [level for level in (*self._rhos[::2], self._rhos[-1]) if level > 0.0]
         twin = copy.copy(self)
         ratios = (np.float32(1.0) - self._table) / self._table
-        twin._rho_table = backend.root32(ratios)
+        exact = backend.root32(ratios).astype(np.float64)
+        twin._noise = replace(self._noise, exact_rhos=exact)
         levels = twin._spaced_grid(self._asked, None)[1].astype(np.float32)
         return [level for level in levels.tolist() if level > 0.0]
 

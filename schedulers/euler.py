@@ -157,9 +157,9 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
             raise ValueError("timesteps cannot be given together with timestep_type='continuous'.")
         self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
-    def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
+    def _interpolate(self, times: np.ndarray, n: int) -> np.ndarray:
         if self.config["interpolation_type"] == "linear":
-            return super()._interpolate(times, steps, n)
+            return super()._interpolate(times, n)
         # One point more than steps: upstream's grid, whose last call ends at the smallest sigma.
         for rho in (self._rho_table[-1], self._rho_table[0]):
             if not 0.0 < rho < np.inf:

@@ -10,7 +10,7 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator
-from .checks import CURVES, check_curves
+from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
@@ -67,7 +67,7 @@ class KDPM2DiscreteScheduler(MidpointScheduler):
     @property
     def _times_dtype(self) -> Any:
         # Upstream's curves leave the times in float64, its spacings in float32.
-        return np.float64 if any(self._setting(name) for name in CURVES) else np.float32
+        return np.float64 if self._chosen_curve else np.float32
 
     def _spaced_grid(
         self, num_inference_steps: int | None, timesteps: Any, check: bool = True

@@ -16,7 +16,7 @@ from .checks import CURVES, check_curves, check_one_way, check_sigmas, check_ste
 from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .rules.exponential import multistep_row
 from .scheduler import CountedScheduler, StepKey
-from .shelf import kept
+from .shelf import laid_out
 from .trained import LevelScheduler
 from .weights import Weights
 
@@ -128,7 +128,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         self._publish("lambda_t", -self._log_rho_table)
         self._fresh_grid()
 
-    @kept
+    @laid_out
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.float32)[::-1].copy()
         self._install(times, self._rho_table.copy(), None)
@@ -164,42 +164,45 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         if sigmas is not None:
             self._make_custom(check_sigmas(sigmas), device)
             return
-        config = self.config
-        check_curves(config, timesteps)
-        table = self._rho_table
-        if timesteps is not None:
-            times = check_times(timesteps, self._train_steps, whole=True).astype(np.int64)
-            n = len(times)
+        check_curves(self._settings, timesteps)
+        steps, table = self._train_steps, self._rho_table
+        curve, flow = self._chosen_curve, self._setting("use_flow_sigmas")
+        if timesteps is None:
+            n = check_steps(num_inference_steps, steps)
         else:
-            n = check_steps(num_inference_steps, self._train_steps)
-            times = spacing.open_timesteps(
-                self._setting("timestep_spacing") or "linspace",
-                n,
-                self._train_steps,
-                self._setting("steps_offset") or 0,
-                self._noisiest(n),
-                exact=self.compat == "paper",
-            )
-        levels = self._curve(float(table[0]), float(table[-1]), n)
-        if levels is None and self._setting("use_flow_sigmas"):
-            levels = self._flow_levels(n) if timesteps is None else times / self._train_steps
+            times = check_times(timesteps, steps, whole=True).astype(np.int64)
+        if curve is not None:
+            ends = float(table[0]), float(table[-1])
+            levels, times = self._place_curve(self._curve(curve, *ends, n))
+        elif flow:
+            levels = self._flow_levels(n) if timesteps is None else times / steps
             if levels[-1] == 0.0:
                 raise ValueError("timesteps end at 0, where a flow holds no noise: end at 1.")
-            times = (levels * self._train_steps).astype(np.int64)
-        elif levels is None:
+            times = (levels * steps).astype(np.int64)
+        else:
+            if timesteps is None:
+                times = self._spaced_times(n)
             if times[0] > len(table) - 1:
                 self._times, self._rhos = times.tolist(), ()
                 self._check_visited()
-            levels = np.interp(times, spacing.counting(len(table)), table)
-        else:
-            levels, times = self._place_curve(levels)
-        curved = any(self._setting(name) for name in GRIDS)
-        sigmas = spacing.ended(levels, self._final_sigma(levels, curved))
-        self._install(times, sigmas, len(times), device)
+            levels = np.interp(times, self._noise.steps, self._noise.exact_rhos)
+        final = self._final_sigma(levels, curve is not None or bool(flow))
+        self._install(times, spacing.ended(levels, final), len(times), device)
+
+    def _spaced_times(self, n: int) -> np.ndarray:
+        """The n times of the config's spacing."""
+        return spacing.open_timesteps(
+            self._setting("timestep_spacing") or "linspace",
+            n,
+            self._train_steps,
+            self._setting("steps_offset") or 0,
+            self._noisiest(n),
+            exact=self.compat == "paper",
+        )
 
     def _make_custom(self, sigmas: np.ndarray, device: Any) -> None:
         """The grid of custom levels, the final one included."""
-        curve = next((name for name in CURVES if self._setting(name)), None)
+        curve = self._chosen_curve
         if curve is not None:
             raise ValueError(f"sigmas cannot be given together with {curve}=True.")
         flow, levels = bool(self._setting("use_flow_sigmas")), sigmas[:-1]
@@ -211,7 +214,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
                 f"sigmas end at 0, by which algorithm_type={form!r} divides: end above it."
             )
         steps = self._train_steps
-        times = levels * steps if flow else spacing.times_of(levels, self._log_rho_table).round()
+        times = levels * steps if flow else spacing.times_of(levels, self._noise.knots).round()
         self._install(times.astype(np.int64), sigmas, len(times), device)
 
     def _noisiest(self, n: int) -> int:
@@ -234,7 +237,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
 
     def _place_curve(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Levels of a curve, and the training times that belong to them."""
-        fractional = spacing.times_of(levels, self._log_rho_table)
+        fractional = spacing.times_of(levels, self._noise.knots)
         rounds = self._setting("use_karras_sigmas") or self._setting("use_lu_lambdas")
         cosine = self.config["beta_schedule"] == "squaredcos_cap_v2" and self._cuts_cosine_times
         # Upstream cuts fractional times off where it does not round them.

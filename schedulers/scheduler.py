@@ -6,7 +6,7 @@ import enum
 import functools
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -37,7 +37,7 @@ from .config import ConfigMixin
 from .levels import Level, Stage, ve_level
 from .output import StepOutput
 from .papers import Reference
-from .shelf import Grid, Shelf, kept, shelf_for
+from .shelf import Grid, Shelf, laid_out, shelf_for
 from .tables import TrainingTable
 from .weights import Weights
 
@@ -145,9 +145,6 @@ class Scheduler(ConfigMixin):
     #: Whether noise is drawn in float32 whatever the model returns.
     _noise_in_float32: ClassVar[bool] = False
 
-    #: Parameters of other classes that this one reads when a config carries them, as upstream.
-    _reads_foreign: ClassVar[frozenset[str]] = frozenset()
-
     #: Every attribute that ``set_timesteps`` sets, where the grid follows from config and arguments
     #: alone: equal objects then share it. None where it depends on more.
     _kept: ClassVar[tuple[str, ...] | None] = None
@@ -173,8 +170,7 @@ class Scheduler(ConfigMixin):
         """Make ``set_timesteps`` of every class all or nothing, and its grids shared."""
         super().__init_subclass__()
         if "set_timesteps" in cls.__dict__:
-            whole = _all_or_nothing(cls.__dict__["set_timesteps"])
-            cls.set_timesteps = kept(whole)  # type: ignore[attr-defined]
+            cls.set_timesteps = laid_out(cls.__dict__["set_timesteps"])  # type: ignore[attr-defined]
 
     # --- construction -------------------------------------------------------------------------
 
@@ -190,11 +186,6 @@ class Scheduler(ConfigMixin):
         self._stages: tuple[Stage, ...] | None = None
         self._forget()
 
-    def _setting(self, name: str) -> Any:
-        """A config value that this class knows; a foreign key of the same name is none of it."""
-        known = name in self._init_keys() or name in self._reads_foreign
-        return self._config.get(name) if known else None
-
     @staticmethod
     def _check_format(tensor_format: object) -> None:
         if not isinstance(tensor_format, str) or tensor_format not in ("pt", "np"):
@@ -203,7 +194,7 @@ class Scheduler(ConfigMixin):
     @property
     def compat(self) -> str:
         """Whom to follow where the two differ: "diffusers" or the "paper"."""
-        return str(self.config.get("compat", "diffusers"))
+        return str(self._setting("compat") or "diffusers")
 
     def set_format(self, tensor_format: Literal["pt", "np"] = "pt") -> Scheduler:
         """Switch ``timesteps`` and ``sigmas`` to torch tensors ("pt") or NumPy arrays ("np").
@@ -338,7 +329,7 @@ class Scheduler(ConfigMixin):
         self._positions = None
         self._stages = None
         self._plans = {}
-        self._memory = deque(maxlen=max(self._depth - 1, 0))
+        self._memory = deque((), self._depth - 1)
         self._step_index = None
         self._begin_index = None
 
@@ -935,7 +926,8 @@ class CountedScheduler(Scheduler):
     def _sigma_to_t(self, sigma: Any, log_sigmas: Any) -> Any:
         """Fractional times at which a table of ascending log sigmas has the given sigmas."""
         values = np.asarray(host_values(sigma), np.float64)
-        return spacing.times_of(values.ravel(), host_values(log_sigmas)).reshape(values.shape)
+        knots = spacing.knots_of(host_values(log_sigmas))
+        return spacing.times_of(np.maximum(values, 1e-10), knots)
 
     @property
     def step_index(self) -> int | None:
@@ -1037,26 +1029,6 @@ class TwoCalls(CountedScheduler):
     def state_in_first_order(self) -> bool:
         """Whether the next call opens a step (True) or closes one (False)."""
         return self._step_index is None or self._step_index % 2 == 0
-
-
-def _all_or_nothing(set_timesteps: Callable[..., None]) -> Callable[..., None]:
-    """Wrap ``set_timesteps`` so that a refused call leaves the scheduler as it was."""
-
-    @functools.wraps(set_timesteps)
-    def wrapper(self: Scheduler, *args: Any, **kwargs: Any) -> None:
-        before = dict(self.__dict__)
-        published = dict(self._published)
-        try:
-            # A level that is not a number is refused by name: NumPy need not warn of it too.
-            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                set_timesteps(self, *args, **kwargs)
-        except Exception:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            self._published = published
-            raise
-
-    return wrapper
 
 
 def batch_size(samples: Array) -> int:

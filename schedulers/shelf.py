@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +12,11 @@ from .config import FrozenDict
 
 #: Configs that have a shelf, and grids on each.
 MOST_SHELVES, MOST_GRIDS = 64, 64
+#: Arguments of these kinds compare by value.
+PLAIN = frozenset({int, float, str, type(None)})
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(NamedTuple):
     """What laying a grid out leaves behind; nothing in it is ever changed.
 
     Attributes:
@@ -84,36 +84,42 @@ def shelf_for(cls: type, made: FrozenDict, now: FrozenDict) -> Shelf | None:
 
 
 def _plain(values: Iterable[Any]) -> bool:
-    """Whether all are numbers, names or devices, which compare by value."""
-    return all(
-        value is None or type(value) in (int, float, str) or type(value).__name__ == "device"
-        for value in values
-    )
+    """Whether all are of those kinds, or devices, which compare by value too."""
+    kinds = set(map(type, values)) - PLAIN
+    return all(kind.__name__ == "device" for kind in kinds)
 
 
-def kept(lay_out: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a method that lays out a grid: an equal object's grid is taken over as it is.
+def laid_out(lay_out: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a method that lays out a grid: all or nothing, and once for all equal objects.
 
-    Concerns the classes whose ``_kept`` names every private attribute that the method sets; the
-    grid must follow from config, arguments and ``_beside_config`` alone.
+    A refused call leaves the object as it was. Grids are shared where ``_kept`` names every
+    private attribute that the method sets; they must then follow from config, arguments and
+    ``_beside_config`` alone.
     """
 
     @functools.wraps(lay_out)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        config = self._config
         shelf = self._shelf() if self._kept else None
-        if shelf is None or not _plain(args) or not _plain(kwargs.values()):
-            lay_out(self, *args, **kwargs)
-            return
-        wanted = lay_out, self._beside_config(), args, tuple(kwargs.items())
-        grid = shelf.find(wanted)
-        if grid is not None:
-            self._take_over(grid)
-            return
-        before = dict(self._published)
-        lay_out(self, *args, **kwargs)
-        if self._config is config:
-            new = {k: v for k, v in self._published.items() if before.get(k) is not v}
+        if shelf is not None and _plain((*args, *kwargs.values())):
+            wanted = lay_out, self._beside_config(), args, tuple(kwargs.items())
+            grid = shelf.find(wanted)
+            if grid is not None:
+                self._take_over(grid)
+                return
+        else:
+            shelf = None
+        before, published = self.__dict__.copy(), self._published
+        self._published = published.copy()
+        try:
+            # A level that is not a number is refused by name: NumPy need not warn of it too.
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                lay_out(self, *args, **kwargs)
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        if shelf is not None and self._config is before["_config"]:
+            new = {k: v for k, v in self._published.items() if published.get(k) is not v}
             values = {name: self.__dict__[name] for name in self._kept if name in self.__dict__}
             shelf.keep(wanted, Grid(values, new))
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+#: Log sigmas, ascending, with the training times that have them.
+Knots = tuple[Float64, Float64]
 
 #: Curvature of the Karras grid (Karras et al. 2022, arXiv 2206.00364, eq. 5).
 KARRAS_RHO = 7.0
@@ -21,20 +23,14 @@ KARRAS_RHO = 7.0
 BETA_SHAPE = 0.6
 
 
-@functools.lru_cache(maxsize=256)
-def counting(n: int) -> Float64:
-    """0, 1, ... n - 1."""
-    numbers = np.arange(n, dtype=np.float64)
-    numbers.setflags(write=False)
-    return numbers
-
-
 def linspace(start: float, end: float, n: int) -> Float64:
     """NumPy's ``linspace``, to the bit, without its overhead."""
     if n < 2 or start == end:
         return np.linspace(start, end, n)
-    numbers = counting(n) * ((end - start) / (n - 1))
-    numbers += start
+    numbers = np.arange(n, dtype=np.float64)
+    numbers *= (end - start) / (n - 1)
+    if start:
+        numbers += start
     numbers[-1] = end
     return numbers
 
@@ -81,7 +77,7 @@ def spaced_timesteps(
     if spacing == "linspace":
         return linspace(0.0, train_steps - 1.0, n)[::-1]
     if spacing == "leading":
-        return (counting(n) * (train_steps // n))[::-1] + offset
+        return (np.arange(n, dtype=np.float64) * (train_steps // n))[::-1] + offset
     return trailing_timesteps(n, train_steps, train_steps, exact)
 
 
@@ -112,8 +108,11 @@ def open_timesteps(
 def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
     """N sigmas, evenly spaced in ``sigma^(1/7)`` (Karras et al. 2022, eq. 5)."""
     low, high = sigma_min ** (1 / KARRAS_RHO), sigma_max ** (1 / KARRAS_RHO)
-    roots: Float64 = high + linspace(0.0, 1.0, n) * (low - high)
-    return roots**KARRAS_RHO
+    roots = linspace(0.0, 1.0, n)
+    roots *= low - high
+    roots += high
+    roots **= KARRAS_RHO
+    return roots
 
 
 def exponential_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:
@@ -172,31 +171,35 @@ def flow_sigmas(n: int, train_steps: int, shift: float) -> Float64:
     return shifted(1.0 - np.linspace(1, 1 / train_steps, n + 1), shift)[:0:-1]
 
 
-def times_of(sigmas: NDArray[np.floating], log_table: NDArray[np.float32]) -> Float64:
-    """Fractional training times at which the table has the given sigmas.
+def knots_of(log_sigmas: NDArray[np.floating]) -> Knots:
+    """Knots between which training times are linear in log sigma.
+
+    Args:
+        log_sigmas: Those of the training table, shape (T,), ascending but for the last.
+    """
+    logs, times = log_sigmas.astype(np.float64), np.arange(len(log_sigmas), dtype=np.float64)
+    if len(logs) < 2 or not logs[-1] < logs[-2]:
+        return logs, times
+    # The floor of a zero-SNR table lies below its neighbours: at the floor the last step is meant,
+    # and above it what lies between the last two.
+    floor, below = logs[-1], int(logs[:-1].searchsorted(logs[-1]))
+    here = np.interp(floor, logs[:-1], times[:-1])
+    return (
+        np.concatenate([logs[:below], [floor, floor, logs[-2]]]),
+        np.concatenate([times[:below], [here, times[-1], times[-2]]]),
+    )
+
+
+def times_of(sigmas: NDArray[np.floating], knots: Knots) -> Float64:
+    """Fractional training times at which a table has the given sigmas.
 
     Linear in log sigma between neighbours, clamped to the table.
 
     Args:
-        sigmas: Shape (n,).
-        log_table: Log sigmas of the training table, shape (T,), ascending but for the last.
+        sigmas: Above 0, shape (n,).
+        knots: Those of the table.
 
     Returns:
         Shape (n,), in [0, T - 1].
     """
-    if len(log_table) == 1:
-        return np.zeros(len(sigmas))
-    log_sigmas = np.log(np.maximum(sigmas, 1e-10))
-    steps = log_table
-    if log_table[-1] < log_table[-2]:
-        # The floor of a zero-SNR table lies below its neighbours: the last step at most as noisy.
-        steps = np.minimum.accumulate(log_table[::-1])[::-1]
-    low = steps[1:-1].searchsorted(log_sigmas.astype(np.float64, copy=False), side="right")
-    high = low + 1
-    below = log_table[low]
-    gap = below - log_table[high]
-    if not gap.all():
-        # Neighbours can be equal where betas are too small for float32: either time will do.
-        gap[gap == 0.0] = 1.0
-    w = np.minimum(np.maximum((below - log_sigmas) / gap, 0.0), 1.0)
-    return np.asarray((1.0 - w) * low + w * high, dtype=np.float64)
+    return np.asarray(np.interp(np.log(sigmas), *knots))

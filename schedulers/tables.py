@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from .spacing import Knots, knots_of
+
 Float32 = NDArray[np.float32]
 
 #: alphas_cumprod of the last step where a rule needs a finite sigma at zero terminal SNR.
@@ -149,6 +151,9 @@ class NoiseTable:
         cumulative: alphas_cumprod.
         rhos: Noise-to-signal ratio of every step.
         log_rhos: Its logarithm.
+        steps: 0, 1, ... T - 1, in float64.
+        exact_rhos: The ratios once more, in float64.
+        knots: Their logarithms and steps, for finding times.
     """
 
     betas: Float32
@@ -156,6 +161,9 @@ class NoiseTable:
     cumulative: Float32
     rhos: Float32
     log_rhos: Float32
+    steps: NDArray[np.float64]
+    exact_rhos: NDArray[np.float64]
+    knots: Knots
 
 
 @functools.lru_cache(maxsize=64)
@@ -185,7 +193,17 @@ def noise_table(
         if zero_snr and floor:
             product[-1] = ZERO_SNR_FLOOR
         ratios = rhos(product)
-        table = NoiseTable(betas, np.float32(1.0) - betas, product, ratios, np.log(ratios))
-    for array in (betas, table.alphas, product, ratios, table.log_rhos):
+        log_ratios = np.log(ratios)
+        table = NoiseTable(
+            betas,
+            np.float32(1.0) - betas,
+            product,
+            ratios,
+            log_ratios,
+            np.arange(len(betas), dtype=np.float64),
+            ratios.astype(np.float64),
+            knots_of(log_ratios),
+        )
+    for array in (betas, table.alphas, product, ratios, log_ratios):
         array.setflags(write=False)
     return table

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -33,7 +34,7 @@ from .scheduler import (
     TwoCalls,
     batch_size,
 )
-from .shelf import kept
+from .shelf import laid_out
 
 
 class TrainedScheduler(Scheduler):
@@ -66,6 +67,7 @@ class TrainedScheduler(Scheduler):
         )
         self._betas, self._table = made.betas, made.cumulative
         self._rho_table, self._log_rho_table = made.rhos, made.log_rhos
+        self._noise = made
         #: alpha and sigma of every training step, by device and dtype.
         self._device_tables: dict[Any, tuple[Array, ...]] = {}
         self._publish("betas", made.betas)
@@ -89,7 +91,8 @@ class TrainedScheduler(Scheduler):
         """Refuse times that the table does not have, and levels at which nothing is defined."""
         table, times = len(self._table), self._lookup_times()
         last = table - 1
-        late = [t for t in times if t > last]
+        # Times run down or up: those at the ends tell whether any is late.
+        late = [t for t in times if t > last] if times and max(times[0], times[-1]) > last else ()
         # One time past the end is an offset that upstream's interpolation clamps; a table that is
         # too short, or an offset of many steps, is a mistake.
         if late and (table < self._train_steps or len(late) > self._late_times_allowed):
@@ -103,7 +106,9 @@ class TrainedScheduler(Scheduler):
                 f"steps_offset={self.config['steps_offset']!r} leads to t={late[0]:g}, past the "
                 f"last training step {last}: choose a smaller offset."
             )
-        visited, inf = self._rhos if self.ascends else self._rhos[:-1], np.inf
+        visited, inf = self._rhos if self.ascends else self._rhos[:-1], math.inf
+        if 0.0 < math.prod(visited) < inf:
+            return
         for rho in [rho for rho in visited if not 0.0 < rho < inf]:
             clean = rho == 0.0 and self._starts_clean
             if not (clean or (rho == inf and self._pure_noise_ok())):
@@ -177,7 +182,7 @@ class VpScheduler(TrainedScheduler):
         "_sampled",
     )
 
-    @kept
+    @laid_out
     def _fresh_grid(self) -> None:
         steps = self._train_steps
         times = np.arange(steps, dtype=np.int64)[::-1].copy()
@@ -292,20 +297,26 @@ class LevelScheduler(CountedScheduler, TrainedScheduler):
     #: Whether a Karras curve heeds the ends of a config, as the other curves do; upstream is split.
     _karras_takes_ends: ClassVar[bool] = True
 
-    def _curve(self, low: float, high: float, n: int) -> np.ndarray | None:
-        """The sigma curve that the config asks for.
+    @property
+    def _chosen_curve(self) -> str | None:
+        """The name of the sigma curve, if there is one."""
+        for name in CURVES:
+            if self._settings.get(name):
+                return name
+        return None
+
+    def _curve(self, curve: str, low: float, high: float, n: int) -> np.ndarray:
+        """A sigma curve.
 
         Args:
+            curve: Its name in the config.
             low: Its lower end where the config does not give one.
             high: Its upper end, likewise.
             n: Number of sigmas.
         """
-        curve = next((name for name in CURVES if self._setting(name)), None)
-        if curve is None:
-            return None
         given_low, given_high = self._curve_ends()
         for rho in (low, high):
-            if not 0.0 < rho < np.inf:
+            if not 0.0 < rho < math.inf:
                 raise self._undefined(rho)
         low = low if given_low is None else float(given_low)
         high = high if given_high is None else float(given_high)
@@ -354,7 +365,7 @@ class SigmaScheduler(Scaled, LevelScheduler):
 
     # --- the grid -----------------------------------------------------------------------------
 
-    @kept
+    @laid_out
     def _fresh_grid(self) -> None:
         """The whole training schedule, which a fresh object shows."""
         times = np.arange(self._train_steps, dtype=self._fresh_dtype)[::-1].copy()
@@ -380,10 +391,10 @@ class SigmaScheduler(Scaled, LevelScheduler):
         """Times and sigmas of a run, from a number of steps, custom times or custom sigmas."""
         given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps}
         check_one_way(given | {"sigmas": sigmas})
-        check_curves(self.config, timesteps)
+        check_curves(self._settings, timesteps)
         if sigmas is not None:
             levels = check_sigmas(sigmas)
-            times = spacing.times_of(levels[:-1], self._log_rho_table)
+            times = spacing.times_of(levels[:-1], self._noise.knots)
         else:
             times, levels = self._spaced_grid(num_inference_steps, timesteps)
         self._lay_out(times.astype(self._times_dtype), levels, len(times), device)
@@ -408,23 +419,25 @@ class SigmaScheduler(Scaled, LevelScheduler):
                 exact=self.compat == "paper",
             )
         times = times.astype(self._spacing_dtype)
-        steps = spacing.counting(len(self._rho_table))
-        if check and times[0] > len(steps) - 1:
+        if check and times[0] > len(self._rho_table) - 1:
             self._times, self._rhos = times.tolist(), ()
             self._check_visited()
-        levels = self._interpolate(times, steps, n)
-        curved = self._curve(float(levels[-1]), float(levels[0]), n)
-        if curved is not None:
-            levels, times = curved, spacing.times_of(curved, self._log_rho_table)
+        curve = self._chosen_curve
+        if curve is None:
+            levels = self._interpolate(times, n)
+        else:
+            ends = self._interpolate(times[:: len(times) - 1 or 1], n).tolist()
+            levels = self._curve(curve, ends[-1], ends[0], n)
+            times = spacing.times_of(levels, self._noise.knots)
         final = self._rho_table[0] if self._setting("final_sigmas_type") == "sigma_min" else 0.0
         return times, spacing.ended(levels, final, self._spacing_dtype)
 
-    def _interpolate(self, times: np.ndarray, steps: np.ndarray, n: int) -> np.ndarray:
+    def _interpolate(self, times: np.ndarray, n: int) -> np.ndarray:
         """Sigmas at fractional times: linear in sigma between training steps."""
         del n
-        return np.asarray(np.interp(times, steps, self._rho_table))
+        return np.asarray(np.interp(times, self._noise.steps, self._noise.exact_rhos))
 
-    @kept
+    @laid_out
     def _show_whole_run(self) -> None:
         """Show the run over every training step, as upstream's constructor of these classes."""
         self._fresh_grid()
@@ -532,7 +545,7 @@ class MidpointScheduler(TwoCallScheduler):
         here = levels[:-1].astype(np.float64)
         middles = np.sqrt(here * self._aims(levels))[:-1]
         between = np.sqrt(exact[:-2] * exact[1:-1]) if exact.dtype == np.float64 else middles
-        inner = spacing.times_of(between, self._log_rho_table).astype(times.dtype)
+        inner = spacing.times_of(between, self._noise.knots).astype(times.dtype)
         doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
         doubled[::2], doubled[1::2] = times, inner
         visited[:-1:2], visited[1:-1:2], visited[-1] = here, middles, levels[-1]
