@@ -84,6 +84,7 @@ class DDPMScheduler(VpScheduler):
         self._make_table(tensor_format)
         self.variance_type = variance_type
         self.custom_timesteps = False
+        self._publish("one", np.array(1.0, np.float32))
         self._fresh_grid()
 
     def set_timesteps(

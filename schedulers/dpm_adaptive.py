@@ -166,7 +166,7 @@ class DPMAdaptiveScheduler(GroupScheduler):
         )
         self._forget()
         self._show(self._ahead(high) if attempts is None else tuple(attempts))
-        self._scaled = False
+        self.is_scale_input_called = False
 
     @property
     def attempts(self) -> tuple[Group, ...]:

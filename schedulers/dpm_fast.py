@@ -207,7 +207,7 @@ class DPMFastScheduler(GroupScheduler):
             for here, after, order in zip(levels, levels[1:], orders, strict=False)
         ]
         self._install(*self._calls(groups), n, device)
-        self._scaled = False
+        self.is_scale_input_called = False
 
     def step(
         self,

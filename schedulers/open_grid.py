@@ -49,6 +49,28 @@ class Multistep(CountedScheduler):
     #: Whether upstream's sde-dpmsolver++ has an order 3 to follow; it crashes where it has none.
     _sde_third_order: ClassVar[bool] = True
 
+    def _forget(self) -> None:
+        super()._forget()
+        #: What the last calls predicted (data or noise, as ``_keeps`` says), newest last, and how
+        #: many of them there are: under upstream's names, for pipelines that go on from there.
+        self.model_outputs: list[Array] = [None] * self._orders
+        self.lower_order_nums = 0
+
+    @property
+    def _orders(self) -> int:
+        """How many predictions a step combines at most."""
+        return int(self.config["solver_order"])
+
+    def _advance(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._advance(*args, **kwargs)
+        if "x0" in self._keeps:
+            newest = result[1]
+        else:
+            newest = self._memory[0].eps if self._memory else None
+        self.model_outputs = [*self.model_outputs[1:], newest]
+        self.lower_order_nums = min(self.lower_order_nums + 1, len(self.model_outputs))
+        return result
+
     def _order(self, i: int, seen: int) -> int:
         """Order of call ``i`` with ``seen`` evaluations at hand, this one included."""
         config, n = self.config, len(self._times)
@@ -280,7 +302,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             )
         warnings.warn(
             f"timestep={value:g} is not one of scheduler.timesteps; the last one is taken.",
-            stacklevel=6,
+            stacklevel=8,
         )
         return len(self._times) - 1
 

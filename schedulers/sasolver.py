@@ -98,6 +98,10 @@ class SASolverScheduler(CorrectedScheduler):
         self._depth = max(predictor_order + 1, corrector_order)
         self._make_levels(tensor_format)
 
+    @property
+    def _orders(self) -> int:
+        return max(int(self.config["predictor_order"]), int(self.config["corrector_order"]) - 1)
+
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,

@@ -965,7 +965,7 @@ class Scaled(CountedScheduler):
 
     def _forget(self) -> None:
         super()._forget()
-        self._scaled = False
+        self.is_scale_input_called = False
 
     @property
     def _data_std(self) -> float:
@@ -998,15 +998,14 @@ class Scaled(CountedScheduler):
             raise ValueError(
                 f"timestep={shown(timestep)}: all {len(self._times)} calls were made."
             )
-        self._scaled = True
+        self.is_scale_input_called = True
         sigma = self._rhos[i]
         scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
         return backend.combine([(scale, sample)], sample, sample.dtype)
 
     def _warn_unscaled(self) -> None:
-        """Models see garbage without ``scale_model_input``; say so once."""
-        if not self._scaled:
-            self._scaled = True
+        """Models see garbage without ``scale_model_input``; say so."""
+        if not self.is_scale_input_called:
             warnings.warn(
                 f"{type(self).__name__}: pass the sample through scale_model_input before the "
                 "model sees it.",

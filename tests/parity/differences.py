@@ -33,9 +33,7 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "derivatives",
         "dt",
         "last_sample",
-        "lower_order_nums",
         "mid_point_sigma",
-        "model_outputs",
         "noise_sampler",
         "order_list",
         "prev_derivative",
@@ -57,7 +55,6 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
         "multistep_uni_c_bh_update",
         "multistep_uni_p_bh_update",
         "noisiest_timestep",
-        "one",
         "singlestep_dpm_solver_second_order_update",
         "singlestep_dpm_solver_third_order_update",
         "singlestep_dpm_solver_update",
@@ -66,12 +63,8 @@ ABSENT: Mapping[str, tuple[str, ...]] = {
     ),
     "machinery of diffusers' own configs": (
         "extract_init_dict",
-        "get_config_dict",
         "ignore_for_config",
         "register_for_auto_class",
-    ),
-    "whether scale_model_input was called; ours warns in the same place": (
-        "is_scale_input_called",
     ),
 }
 REASONS = {name: reason for reason, names in ABSENT.items() for name in names}

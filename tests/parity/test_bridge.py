@@ -181,3 +181,21 @@ def test_every_class_of_theirs_that_we_have_is_bridged() -> None:
     assert set(DIFFUSERS) - set(WHOLE) == {"ScoreSdeVpScheduler"}, (
         "the one that they do not export"
     )
+
+
+def test_a_pipeline_that_takes_the_steps_itself(bridged: None) -> None:
+    """LEDITS++ inverts with diffusers' own pieces of a step, on the memory of the scheduler."""
+    from diffusers.pipelines.ledits_pp import pipeline_leditspp_stable_diffusion as ledits
+
+    config = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}
+    found = []
+    for made in (diffusers_scheduler, lambda name, **values: SCHEDULERS[name](**values)):
+        scheduler, x = made("DPMSolverMultistepScheduler", **config), tiny.noise(1, 4, 8, 8)
+        scheduler.set_timesteps(STEPS)
+        parts: list[torch.Tensor] = []
+        for i, t in enumerate(scheduler.timesteps):
+            noisier, x = x, tiny.noise(1, 4, 8, 8, seed=i)
+            parts += ledits.compute_noise(scheduler, noisier, x, t, 0.5 * torch.tanh(x), 1.0)
+        found.append(parts)
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
