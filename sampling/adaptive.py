@@ -83,7 +83,7 @@ def attempts_of(spec: RunSpec) -> tuple[Group, ...]:
         raise TypeError(f"{spec.scheduler} does not judge its steps.")
     owners = generators(spec.seed, spec.samples)
     model = denoiser(spec, "cpu")
-    x = initial_state(spec, scheduler, owners, lambda: model)
+    x = initial_state(spec, scheduler, owners)
 
     with torch.inference_mode():
         settings: dict[str, Any] = dict(step_settings(spec))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from models import MODELS, Model, load
 from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
 from sampling.plan import batch, blame, build, rows_of, step_settings
-from sampling.spec import Pairs, RunSpec, SpecError
+from sampling.spec import RunSpec, SpecError
 from schedulers.levels import Level, Stage
 from schedulers.rules.exponential import posterior_variance
 from schedulers.scheduler import Scheduler
@@ -104,27 +105,39 @@ def initial_sample(spec: RunSpec, scheduler: Scheduler | None = None) -> np.ndar
     """
     made = build(spec) if scheduler is None else scheduler
     owners = generators(spec.seed, spec.samples)
-    x = initial_state(spec, made, owners, lambda: denoiser(spec, "cpu"))
-    return _flat(spec, x).numpy()
+    return _flat(spec, initial_state(spec, made, owners)).numpy().copy()
 
 
 def initial_state(
     spec: RunSpec,
     scheduler: Scheduler,
     owners: list[torch.Generator],
-    denoiser: Callable[[], Denoise],
     device: str = "cpu",
 ) -> torch.Tensor:
     shape = batch(MODELS[spec.model], spec.samples)
-    x = (unit_noise(shape[1:], owners) * float(scheduler.init_noise_sigma)).to(device)
-    if scheduler.ascends:
-        # A run upwards needs an image to start from: the one that DDIM makes of this noise.
-        plain: Pairs = (("clip_sample", False),)
-        down = replace(spec, scheduler="DDIMScheduler", config=plain, timesteps=None)
-        ddim = build(replace(down, steps=STEPS_TO_IMAGE))
-        with torch.inference_mode(), _threads_for(x):
-            for image, _ in _step_form(ddim, denoiser(), x, owners, {}):
-                x = image
+    x = unit_noise(shape[1:], owners) * float(scheduler.init_noise_sigma)
+    if not scheduler.ascends:
+        return x.to(device)
+    # A run upwards needs an image to start from: the one that DDIM makes of this noise.
+    down = replace(
+        spec,
+        scheduler="DDIMScheduler",
+        config=(("clip_sample", False),),
+        steps=STEPS_TO_IMAGE,
+        timesteps=None,
+        sigmas=None,
+    )
+    return image_of(down, float(scheduler.init_noise_sigma), device)
+
+
+@functools.lru_cache(maxsize=8)
+def image_of(spec: RunSpec, sigma: float, device: str) -> torch.Tensor:
+    """Where a deterministic run ends; kept, since runs upwards of one seed start from the same."""
+    owners = generators(spec.seed, spec.samples)
+    x = (unit_noise(batch(MODELS[spec.model], spec.samples)[1:], owners) * sigma).to(device)
+    with torch.inference_mode(), _threads_for(x):
+        for image, _ in _step_form(build(spec), denoiser(spec, device), x, owners, {}):
+            x = image
     return x
 
 
@@ -145,7 +158,7 @@ def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
     _check_levels(scheduler)
     owners = generators(spec.seed, spec.samples)
     denoise = denoiser(spec, device)
-    x = initial_state(spec, scheduler, owners, lambda: denoise, device)
+    x = initial_state(spec, scheduler, owners, device)
     drive = _DRIVERS[scheduler.call_form]
     pairs = drive(scheduler, denoise, x, owners, dict(step_settings(spec)))
     download = _Download(device)

@@ -266,7 +266,8 @@ class LineFilm extends Film {
   }
 
   // The whole row at once: density as shade, a few particles as paths through the columns.
-  drawRow(context, which, columns, count, centre, step, height, colours, rhos) {
+  // The paths lead only through the calls that were taken.
+  drawRow(context, which, columns, count, centre, step, height, colours, rhos, taken) {
     const y = (v) => height / 2 - (v / this.extent) * (height / 2 - 2);
     if (which === "prev" && this.density) this.#shade(context, columns, count, centre, step, height, colours, rhos);
     const paths = Math.min(32, this.count);
@@ -276,7 +277,7 @@ class LineFilm extends Film {
     context.strokeStyle = colours.ink;
     for (let p = 0; p < paths; p += 1) {
       context.beginPath();
-      columns.forEach((i, k) => {
+      taken.forEach((i, k) => {
         const py = y(this[which][this.place(this.at(i, count)) * this.count + p]);
         if (k === 0) context.moveTo(centre(i), py);
         else context.lineTo(centre(i), py);

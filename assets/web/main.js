@@ -23,6 +23,7 @@ const PHONE = window.matchMedia("(max-width: 860px)");
 const THEME_KEY = "sigmascope-theme";
 const SLOW = 300; // ms after which a run is said to be under way
 const ADDRESS_EVERY = 250; // ms: browsers limit how often the address may change
+const SILENCE = 4000; // ms without a word of a run after which the server is asked
 const LOST = "The server did not answer. It may be restarting.";
 const PLACE = 0.72; // where the cursor stands in a first view
 const VIEW = { x: "step", y: "rho", bars: "spacing", log: {}, tall: false };
@@ -82,6 +83,8 @@ class Explore {
     this.#theme();
     this.#build(element);
     this.#keys();
+    // A link to another view of the run that is shown: the browser alone would stay where it is.
+    window.addEventListener("hashchange", () => window.location.reload());
     this.#watchTheme();
     this.#open();
   }
@@ -347,9 +350,10 @@ class Explore {
 
   #runChips(film) {
     if (film.ms === null || film.ms === undefined) return [];
-    const title = this.schema.devices.find((d) => d.id === film.device)?.title || film.device;
+    const { devices } = this.schema;
+    const title = devices.find((d) => d.id === film.device)?.title || film.device;
     return [{
-      id: "run", level: "info", text: `run ${milliseconds(film.ms)} on ${title}`,
+      id: "run", level: "info", text: `run ${milliseconds(film.ms)}${devices.length > 1 ? ` on ${title}` : ""}`,
       title: film.cached ? "Computed before, and kept" : "Time of the last run",
     }];
   }
@@ -478,6 +482,21 @@ class Explore {
     if (PHONE.matches) this.fold(true);
     this.#progress(0, this.schedule.nfe);
     this.host.trigger("live", { spec: this.#placed(spec), id: this.running.id });
+    this.#listen(this.running);
+  }
+
+  // A run that falls silent may be waiting for its turn, or its server is gone: a question tells.
+  #listen(running) {
+    running.heard = performance.now();
+    running.listener = setInterval(async () => {
+      if (performance.now() - running.heard < SILENCE) return;
+      running.heard = performance.now();
+      const answer = await this.host.server.schedule(running.spec).catch(() => null);
+      if (answer || this.running !== running) return;
+      this.#keep(running.film);
+      this.#endRun();
+      this.lost();
+    }, SILENCE / 4);
   }
 
   stop() {
@@ -499,6 +518,7 @@ class Explore {
   }
 
   #endRun() {
+    clearInterval(this.running?.listener);
     this.running = null;
     this.root.dataset.running = "false";
     this.sidebar.showRunning(false);
@@ -524,6 +544,7 @@ class Explore {
   async gotLive(message) {
     const { running } = this;
     if (!running || !message || message.id !== running.id) return;
+    running.heard = performance.now();
     if (message.ok === false) {
       this.#endRun();
       this.#wrong(message.errors || {});

@@ -7,6 +7,8 @@ import { icon } from "./icons.js";
 
 const GAP = 6; // px between the button and the list
 const EDGE = 12; // px that the list keeps from the window's edge
+const NEAR = 0.4; // from here on a name looks like another
+const TRY = "Try a part of a name (euler, 2m, karras), a class (DDIMScheduler) or a purpose (inversion, few steps).";
 const PHONE = window.matchMedia("(max-width: 860px)");
 
 // Without case, spaces and punctuation, but with plus signs: "DPM++ 2M" and "dpm++2m" are one.
@@ -23,6 +25,15 @@ function fit(entry, query, words) {
     || entry.names.some((name) => name.includes(plain(word) || word)));
   if (has(entry.text) || entry.names.some((name) => name.includes(query))) return 1;
   return has(`${entry.text} ${entry.below}`) ? 0.5 : 0;
+}
+
+// How alike two names are, 0 to 1: the share of neighbouring letters that they have in common
+// (Dice's coefficient), so that a slip of the finger still finds its name.
+function alike(a, b) {
+  const pairs = (text) => Array.from({ length: text.length - 1 }, (_, k) => text.slice(k, k + 2));
+  const [left, right] = [pairs(a), pairs(b)];
+  const common = left.filter((pair) => right.includes(pair)).length;
+  return (2 * common) / Math.max(1, left.length + right.length);
 }
 
 export class SchedulerPicker {
@@ -57,7 +68,7 @@ export class SchedulerPicker {
       onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); },
     }, h("div", { class: "ss-search" }, icon("search"), this.search, h("button", {
       type: "button", class: "ss-quiet", "aria-label": "Close", onclick: () => this.dialog.close(),
-    }, icon("close"))), this.list, this.none);
+    }, icon("close"))), this.none, this.list);
     window.addEventListener("resize", () => { if (this.dialog.open) this.#place(); });
   }
 
@@ -160,12 +171,25 @@ export class SchedulerPicker {
         most = typed ? score : 3;
       }
     }
+    this.none.hidden = most > 0;
+    if (most > 0) setText(this.none, "");
+    else this.#nearest(query);
     for (const part of this.list.querySelectorAll(".ss-family, .ss-entry, .ss-names")) {
       part.hidden = !part.querySelector("[role=option]:not([hidden])");
     }
-    this.none.hidden = most > 0;
-    setText(this.none, most > 0 ? "" : `No scheduler is called “${this.search.value.trim()}”.`);
     this.#activate(best);
+  }
+
+  // What to try where nothing fits: the names that look most like what was typed.
+  #nearest(query) {
+    const close = this.entries
+      .map((entry) => [Math.max(...entry.names.map((name) => alike(query, name))), entry])
+      .filter(([score]) => score >= NEAR)
+      .sort(([a], [b]) => b - a)
+      .slice(0, 3);
+    for (const [, { element }] of close) element.hidden = false;
+    const typed = `No scheduler is called “${this.search.value.trim()}”.`;
+    setText(this.none, close.length ? `${typed} The nearest names:` : `${typed} ${TRY}`);
   }
 
   #activate(entry) {

@@ -221,7 +221,9 @@ export class Sidebar {
     setText(this.goodFor, entry.good_for);
     this.className.replaceChildren(h("code", {}, entry.id));
     if (reference?.title) {
-      const credit = `${reference.authors}, ${reference.year}`;
+      const authors = reference.authors.split(", ");
+      // The names of all of them stand in About.
+      const credit = `${authors.length > 3 ? `${authors[0]} et al.` : reference.authors}, ${reference.year}`;
       this.className.append(" · ", reference.url
         ? h("a", { href: reference.url, target: "_blank", rel: "noreferrer", title: reference.title }, credit)
         : h("span", { title: reference.title }, credit));

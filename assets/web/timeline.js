@@ -55,7 +55,8 @@ export class Timeline {
       hidden: true, onclick: () => this.resetZoom(),
     }, icon("zoomout"), "Zoom out");
     this.title = h("h2", {}, "Noise level of every step");
-    const header = h("header", { class: "ss-card-head" }, this.title,
+    this.legend = h("p", { class: "ss-note", hidden: true }, "dashed: tried and rejected");
+    const header = h("header", { class: "ss-card-head" }, this.title, this.legend,
       h("div", { class: "ss-tools" },
         this.zoomButton,
         h("div", { class: "ss-axis" }, h("span", { class: "ss-axis-name" }, "across"), this.xPick.group),
@@ -115,7 +116,8 @@ export class Timeline {
     this.drawChart();
     this.drawBars();
     this.drawOverlay();
-    const { rho } = schedule.columns;
+    const { rho, accepted } = schedule.columns;
+    this.legend.hidden = accepted.every(Boolean);
     setText(this.summary, `${schedule.steps} steps, ${schedule.nfe} model calls, noise level from `
       + `${fmt(rho[0])} to ${fmt(rho[rho.length - 1])}.`);
   }
@@ -309,8 +311,8 @@ export class Timeline {
       context.font = `${13 * u}px ${c.sans}`;
       context.fillStyle = c.soft;
       context.textAlign = "center";
-      context.fillText(`This noise schedule has no ${QUANTITIES[axes.y].label}: it is continuous.`,
-        Math.min(this.width, this.scroller.clientWidth) / 2, (top + bottom) / 2);
+      this.#nothing(axes.y).forEach((line, k) => context.fillText(line,
+        Math.min(this.width, this.scroller.clientWidth) / 2, (top + bottom) / 2 + (k - 0.5) * 20 * u));
       return;
     }
     context.fillStyle = c.line;
@@ -328,6 +330,14 @@ export class Timeline {
     if (axes.curve) this.#drawCurve(context, axes);
     this.#drawVisited(context, axes);
     context.restore();
+  }
+
+  // Why a quantity has no value to draw at any step, in two lines.
+  #nothing(name) {
+    const { label } = QUANTITIES[name];
+    if (name === "beta") return [`This noise schedule has no ${label}:`, "it is continuous."];
+    const start = this.schedule.columns.rho[0] === 0 ? "a clean image" : "pure noise";
+    return [`There is no finite ${label} to draw:`, `the only step starts from ${start}.`];
   }
 
   #drawAcross(context, axes) {
@@ -407,19 +417,13 @@ export class Timeline {
     const n = this.count;
     // Where the training curve is drawn the dots lie on it; chords would be a second curve.
     if (!axes.curve) {
-      context.beginPath();
-      let open = false;
-      for (let i = 0; i < n; i += 1) {
-        const x = axes.px(i);
-        const y = axes.py(i);
-        if (x === null || y === null) { open = false; continue; }
-        if (open) context.lineTo(x, y);
-        else context.moveTo(x, y);
-        open = true;
-      }
+      const { taken, tried } = this.#paths();
       context.lineWidth = 1.5;
       context.strokeStyle = this.colours.curve;
-      context.stroke();
+      this.#join(context, axes, taken);
+      context.setLineDash([3, 4]);
+      for (const path of tried) this.#join(context, axes, path);
+      context.setLineDash([]);
     }
     const room = axes.x === "step" ? this.columnWidth() : this.width / n;
     const radius = clamp(room * 0.2, 1.5, 4.5 * this.colours.unit);
@@ -438,17 +442,56 @@ export class Timeline {
         context.fillText(clean ? "0" : "∞", x, clean ? this.plot.bottom : this.plot.top);
       }
       if (y === null) continue;
+      const colour = ramp(columns.rho[i], this.colours.dark);
+      const hollow = this.#rejected(i);
       context.beginPath();
       context.arc(x, y, radius, 0, 7);
-      context.fillStyle = ramp(columns.rho[i], this.colours.dark);
+      context.fillStyle = hollow ? this.colours.card : colour;
       context.fill();
-      if (radius > 3) {
+      if (hollow) {
+        context.lineWidth = 1.5;
+        context.strokeStyle = colour;
+        context.stroke();
+      } else if (radius > 3) {
         context.lineWidth = 1.5;
         context.strokeStyle = this.colours.card;
         context.stroke();
       }
     }
     this.radius = radius;
+  }
+
+  // A call of a step that an adaptive scheduler tried and did not take.
+  #rejected(i) {
+    return this.schedule.columns.accepted?.[i] === false;
+  }
+
+  // The calls that lead from the start to the end, and the ways that branch off: each is tried
+  // from the last call that was taken, and a second try begins where the noise level jumps back.
+  #paths() {
+    const { rho } = this.schedule.columns;
+    const taken = [];
+    const tried = [];
+    for (let i = 0; i < this.count; i += 1) {
+      if (!this.#rejected(i)) taken.push(i);
+      else if (i > 0 && this.#rejected(i - 1) && rho[i] < rho[i - 1]) tried.at(-1).push(i);
+      else tried.push([...taken.slice(-1), i]);
+    }
+    return { taken, tried };
+  }
+
+  #join(context, axes, path) {
+    context.beginPath();
+    let open = false;
+    for (const i of path) {
+      const x = axes.px(i);
+      const y = axes.py(i);
+      const there = x !== null && y !== null;
+      if (there && open) context.lineTo(x, y);
+      else if (there) context.moveTo(x, y);
+      open = there;
+    }
+    context.stroke();
   }
 
   barValues() {
@@ -504,7 +547,7 @@ export class Timeline {
         continue;
       }
       const tall = (Math.abs(v) / span) * area;
-      context.fillStyle = ramp(rho[i], c.dark, 0.85);
+      context.fillStyle = ramp(rho[i], c.dark, this.#rejected(i) ? 0.3 : 0.85);
       const y = v >= 0 ? base - tall : base;
       context.beginPath();
       if (wide > 6 && tall > 4) context.roundRect(left, y, wide, tall, 2);
@@ -575,7 +618,8 @@ export class Timeline {
         const all = Array.from({ length: this.count }, (_, i) => i);
         const shown = all.length > 300 ? all.filter((i) => i % Math.ceil(all.length / 300) === 0) : all;
         const step = this.columnWidth() * (this.count / shown.length);
-        film.drawRow(context, which, shown, this.count, (i) => this.centre(i), step, rows[which], c, after);
+        film.drawRow(context, which, shown, this.count, (i) => this.centre(i), step, rows[which], c, after,
+          shown.filter((i) => !this.#rejected(i)));
         for (const i of shown) this.#crossOut(context, i, this.centre(i) - step / 2, 2, step, rows[which] - 4);
         continue;
       }
@@ -606,7 +650,7 @@ export class Timeline {
 
   // A call of a step that was tried and not taken: veiled, with a stroke across.
   #crossOut(context, i, x, y, wide, high) {
-    if (this.schedule.columns.accepted?.[i] !== false) return;
+    if (!this.#rejected(i)) return;
     context.fillStyle = this.colours.dark ? "rgb(20 16 40 / 0.6)" : "rgb(255 255 255 / 0.6)";
     context.fillRect(x, y, wide, high);
     context.strokeStyle = this.colours.dark ? "#ff9aa2" : "#b3261e";
@@ -894,7 +938,7 @@ export class Timeline {
       ["Δ log σ/α", fmt(columns.dlogrho[i], 3)],
       ["order", fmt(columns.order[i])],
       ["share of result", equations[i]?.weight_text ?? "–"],
-      ...(columns.accepted?.[i] === false ? [["step", "rejected"]] : []),
+      ...(this.#rejected(i) ? [["step", "rejected"]] : []),
     ];
     this.tip.replaceChildren(
       h("strong", {}, steps === nfe ? `Step ${i + 1}` : `Call ${i + 1}`),

@@ -343,3 +343,75 @@ def test_a_rejected_call_is_crossed_out_under_the_cursor_too(page: Page, address
         page.keyboard.press(key)
         expect(page.locator(".ss-sentence")).to_contain_text(sentence)
         page.wait_for_function(f"() => (({strokes})() > 0) === {str(crossed).lower()}")
+
+
+def test_rejected_steps_branch_off_in_the_chart(page: Page, address: str) -> None:
+    """Between the last call of a rejected step and the next one no line is drawn."""
+    visit(page, address, "v=1&scheduler=DPMAdaptiveScheduler&c.h_init=3")
+    expect(page.locator(".ss-card-head .ss-note")).to_have_text("dashed: tried and rejected")
+    inked = """() => {
+      const canvas = document.querySelector("canvas.ss-chart");
+      const column = canvas.width / 27;
+      // Calls 1 to 3 are one rejected try, 4 to 6 the next: look between dots 3 and 4.
+      const { data } = canvas.getContext("2d").getImageData(2.8 * column, 0, 0.4 * column,
+        canvas.height * 0.8);
+      let curve = 0;
+      for (let k = 0; k < data.length; k += 4) {
+        curve += data[k] < 160 && data[k + 1] < 160 && data[k + 3] > 200;
+      }
+      return curve;
+    }"""
+    expect(page.locator("[data-chip=steps]")).to_contain_text("27 model calls")
+    assert page.evaluate(inked) == 0
+    visit(page, address)
+    expect(page.locator(".ss-card-head .ss-note")).to_be_hidden()
+
+
+def test_a_chart_without_finite_values_says_why(page: Page, address: str) -> None:
+    visit(page, address)
+    page.evaluate("""() => {
+      window.told = [];
+      const write = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        window.told.push(text);
+        return write.call(this, text, ...rest);
+      };
+    }""")
+    choose(page, "scheduler", "FlowMatchEulerDiscreteScheduler")
+    type_into(page, "steps", "1")
+    page.wait_for_function("() => window.told.some((text) => text.includes('pure noise'))")
+    assert not any("continuous" in text for text in page.evaluate("() => window.told"))
+
+
+def test_a_presentations_chips_are_as_large_as_its_text(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    visit(page, address, "v=1&scheduler=LCMScheduler&steps=4")
+    page.click("[data-action=present]")
+    size = "e => parseFloat(getComputedStyle(e).fontSize)"
+    assert page.locator("[data-chip=steps]").evaluate(size) >= 18
+    for chip in page.locator(".ss-chip > span").all():
+        assert chip.evaluate("e => e.scrollWidth <= e.clientWidth"), chip.inner_text()
+    chart = page.locator("canvas.ss-chart").bounding_box()
+    assert chart is not None
+    assert chart["height"] > 160
+
+
+def test_a_run_whose_server_is_gone_ends(page: Page, address: str, watch: Watch) -> None:
+    watch.expected = "Failed to load resource"
+    visit(page, address)
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    page.route("**/gradio_api/**", refuse)
+    page.click(".ss-foot [data-action=run]")
+    expect(page.locator(".ss-banner")).to_contain_text("did not answer", timeout=12_000)
+    expect(app(page)).to_have_attribute("data-running", "false")
+
+
+def test_a_link_to_another_view_of_the_same_run_is_followed(page: Page, address: str) -> None:
+    visit(page, address, "v=1&steps=9#step=2")
+    expect(page.locator(".ss-position")).to_have_text("2 / 9")
+    page.evaluate("() => { location.hash = '#step=5&x=t'; }")
+    expect(page.locator(".ss-position")).to_have_text("5 / 9")
+    expect(page.locator('input[name="ss-x"][value="t"]')).to_be_checked()
