@@ -12,7 +12,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,6 +98,7 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
         for former, present in self._aliases.items():
             if former in given and (value := given.pop(former)) is not None:
                 given[present] = value
+        _told_kind(given, known())
         values = known().copy()
         del values["self"]
         unknown = [name for name in given if name not in values]
@@ -233,6 +234,8 @@ class ConfigMixin(PushToHubMixin):
             TypeError: ``config`` is not a mapping, or this class only a base.
             ValueError: No config, that of a model, or a value out of range.
         """
+        if config is None:  # the name that this argument had in the first version
+            config = kwargs.pop("pretrained_model_name_or_path", None)
         if config is None:
             raise ValueError("config=None: pass scheduler.config or a dictionary.")
         if isinstance(config, (str, os.PathLike)):
@@ -257,6 +260,7 @@ class ConfigMixin(PushToHubMixin):
         meant: dict[str, tuple[Any, Any]] = dict(getattr(config, "_meant", {}))
         original |= {k: there for k, (there, here) in meant.items() if original.get(k) == here}
         expected = cls._init_keys() | set(cls._aliases)
+        _told_kind(kwargs, expected)
         chosen = {k: v for k, v in original.items() if k in expected}
         chosen |= {k: kwargs.pop(k) for k in list(kwargs) if k in expected}
         for name, translation in cls._translations.items():
@@ -473,6 +477,15 @@ class ConfigMixin(PushToHubMixin):
     def __repr__(self) -> str:
         """Class and config, as diffusers shows them."""
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _told_kind(given: dict[str, Any], known: Container[str]) -> None:
+    """Put the word for ``predict_epsilon``, by which diffusers 0.7 and 0.8 told it."""
+    if "predict_epsilon" in given and "prediction_type" in known:
+        told = given.pop("predict_epsilon")
+        if not isinstance(told, bool):
+            raise TypeError(f"predict_epsilon={shown(told)} must be True or False.")
+        given.setdefault("prediction_type", "epsilon" if told else "sample")
 
 
 def _warn_unused(cls: type[ConfigMixin], names: Iterable[str]) -> None:

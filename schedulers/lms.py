@@ -9,7 +9,7 @@ from typing import Any
 from . import papers
 from . import params as p
 from .arrays import Array
-from .checks import check_curves, check_whole
+from .checks import check_curves, check_times, check_whole
 from .config import configured
 from .levels import Stage
 from .rules.adams import MAX_ORDER, lagrange_weights
@@ -59,6 +59,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
         prediction_type: p.PredictionType = "epsilon",
         timestep_spacing: p.TimestepSpacing = "linspace",
         steps_offset: p.StepsOffset = 0,
+        timestep_values: p.TimestepValues = None,
         compat: p.Compat = "diffusers",
         tensor_format: p.TensorFormat = None,
     ) -> None:
@@ -77,7 +78,8 @@ class LMSDiscreteScheduler(SigmaScheduler):
         """Lay out a run of N steps, 1..num_train_timesteps, or one over custom times or levels.
 
         Args:
-            num_inference_steps: Number of steps N.
+            num_inference_steps: Number of steps N; with the constructor's ``timestep_values``
+                their number or None.
             device: Where ``timesteps`` go (torch only).
             timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
             sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
@@ -88,6 +90,11 @@ class LMSDiscreteScheduler(SigmaScheduler):
             ValueError: Not exactly one given, out of range, not descending, times beside a sigma
                 curve, or the noise schedule is undefined on the grid.
         """
+        if timesteps is None and sigmas is None:
+            values = self._values_of_constructor(num_inference_steps)
+            if values is not None:
+                times = check_times(values, self._train_steps, True, "timestep_values")
+                num_inference_steps, timesteps = None, times.tolist()
         self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:

@@ -74,6 +74,21 @@ class TrainedScheduler(Scheduler):
         self._publish("alphas", made.alphas)
         self._publish("alphas_cumprod", made.cumulative)
 
+    def _values_of_constructor(self, num_inference_steps: int | None) -> Sequence[int] | None:
+        """The times that the constructor's ``timestep_values`` give to every run, if any."""
+        values: Sequence[int] | None = self.config.get("timestep_values")
+        n = num_inference_steps
+        if (
+            values is not None
+            and n is not None
+            and check_steps(n, self._train_steps) != len(values)
+        ):
+            raise ValueError(
+                f"num_inference_steps={n}: timestep_values holds {len(values)} times, and a run "
+                "takes all of them."
+            )
+        return values
+
     @property
     def training(self) -> tables.TrainingTable:
         """The discrete forward process the model was trained on."""
@@ -192,16 +207,13 @@ class VpScheduler(TrainedScheduler):
         self, num_inference_steps: int | None, timesteps: Any = None
     ) -> np.ndarray | None:
         """Custom times, of the call or else of the constructor; None for spaced ones."""
-        name, values = "timesteps", self.config.get("timestep_values")
-        if timesteps is None and values is not None:
-            name, timesteps, n = "timestep_values", values, num_inference_steps
-            if n is not None and check_steps(n, self._train_steps) != len(values):
-                raise ValueError(
-                    f"num_inference_steps={n}: timestep_values holds {len(values)} times, and a "
-                    "run takes all of them."
-                )
-        else:
+        name, values = "timesteps", None
+        if timesteps is None:
+            values = self._values_of_constructor(num_inference_steps)
+        if values is None:
             check_one_way({"num_inference_steps": num_inference_steps, "timesteps": timesteps})
+        else:
+            name, timesteps = "timestep_values", values
         if timesteps is None:
             return None
         return check_times(timesteps, self._train_steps, True, name).astype(np.int64)
