@@ -184,6 +184,7 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
 
     times = list(scheduler.timesteps)
     if hasattr(scheduler, "step_pred"):
+        names = predictor(scheduler)
 
         def run() -> object:
             sample = x
@@ -191,7 +192,8 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
                 if row.corrects:
                     sample = scheduler.step_correct(output, sample)[0]
                     continue
-                sample = scheduler.step_pred(**predictor(scheduler, output, t, sample))[0]
+                arguments = dict(zip(names, (output, t, sample), strict=True))
+                sample = scheduler.step_pred(**arguments)[0]
             return sample
 
         return run
@@ -210,12 +212,11 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
     return run
 
 
-def predictor(scheduler: SchedulerLike, *arrays: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Model output, time and sample as arguments of ``step_pred``, under whichever names it has."""
-    names = ("model_output", "timestep", "sample")
+def predictor(scheduler: SchedulerLike) -> tuple[str, str, str]:
+    """The names that ``step_pred`` has for model output, time and sample."""
     if "score" in inspect.signature(scheduler.step_pred).parameters:
-        names = ("score", "t", "x")
-    return dict(zip(names, arrays, strict=True))
+        return "score", "t", "x"
+    return "model_output", "timestep", "sample"
 
 
 def rewinder(scheduler: SchedulerLike) -> Callable[[], None]:
@@ -254,7 +255,8 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
             scheduler.step(output, 2.0, 1.0, x)
         return seen.ops, seen.full, seen.syncs
     if hasattr(scheduler, "step_pred"):
-        arguments = predictor(scheduler, output, scheduler.timesteps[5], x)
+        arrays = output, scheduler.timesteps[5], x
+        arguments = dict(zip(predictor(scheduler), arrays, strict=True))
         with Count(x.numel(), device) as seen:
             if row.corrects:
                 scheduler.step_correct(output, x)

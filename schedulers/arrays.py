@@ -8,43 +8,37 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 Array = Any
 Generator = Any
-Terms = Sequence[tuple[float, Array]]
+#: Weights, each with its array, or with the place of its array in a sequence.
+Pairs = Sequence[tuple[float, Array]]
+Terms = Sequence[tuple[float, int]]
 
 
-class Backend(Protocol):
-    """What a step needs of an array library."""
+class _Sums(ABC):
+    """Weighted sums of arrays, which may come in pairs with their weights."""
 
-    def is_floating(self, dtype: Any) -> bool:
-        """Whether the dtype is of floating point numbers that can be added."""
+    def combine(self, pairs: Pairs, like: Array, dtype: Any) -> Array:
+        """``sum(w * array)`` in dtype, a new array; zeros like ``like`` without pairs."""
+        terms = [(weight, source) for source, (weight, _) in enumerate(pairs)]
+        return self.weigh(terms, [array for _, array in pairs] or (like,), dtype)
 
-    def is_real(self, dtype: Any) -> bool:
-        """Whether the dtype is of integers or of such floating point numbers."""
-
-    def promote(self, a: Array, b: Array) -> Any:
-        """The wider dtype of two arrays."""
-
-    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
-        """``sum(w * array)`` in dtype, a new array; zeros like ``like`` without terms.
+    @abstractmethod
+    def weigh(self, terms: Terms, arrays: Sequence[Array], dtype: Any) -> Array:
+        """``sum(w * arrays[source])`` in dtype, a new array; zeros like the first without terms.
 
         A term of weight 1 costs no multiplication if it comes first.
         """
 
-    def compute_dtype(self, dtype: Any) -> Any:
-        """The dtype in which combinations are accumulated: float32 for half precision."""
 
-    def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
-        """Unit noise shaped like ``like``, on its device, drawn on the generator's."""
-
-
-class NumpyBackend:
+class NumpyBackend(_Sums):
     """NumPy arrays."""
 
     float32 = np.dtype(np.float32)
@@ -62,19 +56,21 @@ class NumpyBackend:
     def promote(self, a: Array, b: Array) -> Any:
         return a.dtype if a.dtype == b.dtype else np.promote_types(a.dtype, b.dtype)
 
-    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
+    def weigh(self, terms: Terms, arrays: Sequence[Array], dtype: Any) -> Array:
         if not terms:
-            return np.zeros(like.shape, dtype=dtype)
-        (weight, first), *rest = terms
+            return np.zeros(arrays[0].shape, dtype=dtype)
+        (weight, source), *rest = terms
+        first = arrays[source]
         total = first.astype(dtype) if weight == 1.0 else np.multiply(first, weight, dtype=dtype)
         if dtype != np.float32:
-            for weight, array in rest:
-                total = total + np.multiply(array, weight, dtype=dtype)
+            for weight, source in rest:
+                total = total + np.multiply(arrays[source], weight, dtype=dtype)
             return np.asarray(total)
         # float32 as torch has it: the weight rounded, then a fused multiply-add. A float64
         # product of two float32 numbers is exact, so that only the sum is rounded.
-        for weight, array in rest:
-            product = np.multiply(array, np.float64(np.float32(weight)), dtype=np.float64)
+        for weight, source in rest:
+            exact = np.float64(np.float32(weight))
+            product = np.multiply(arrays[source], exact, dtype=np.float64)
             total = np.add(total, product, dtype=np.float64).astype(np.float32)
         return np.asarray(total)
 
@@ -135,15 +131,18 @@ class NumpyBackend:
     def sqrt_of_positive(self, x: Array) -> Array:
         return np.sqrt(np.maximum(x, 0))
 
-    def langevin_step(self, score: Array, noise: Array, snr: float, each: bool) -> Array:
-        """``2 (snr |noise| / |score|)^2``, of each sample or of the batch; 0 without a score."""
+    def langevin_ratio(self, score: Array, noise: Array, each: bool) -> Array:
+        """``|noise| / |score|``, of each sample or of the batch; 0 without a score."""
         axes = tuple(range(int(score.ndim > 1), score.ndim))
         rise, spread = (np.sqrt((a * a).sum(axis=axes, keepdims=True)) for a in (score, noise))
         if not each:
             rise, spread = rise.mean(), spread.mean()
         with np.errstate(divide="ignore", invalid="ignore"):
-            length: Array = np.where(rise > 0, 2.0 * (snr * spread / rise) ** 2, 0.0)
-        return length
+            return np.nan_to_num(spread / rise, nan=0.0, posinf=0.0)
+
+    def add_product(self, total: Array, a: Array, b: Array, weight: float) -> Array:
+        """``total + weight * a * b``."""
+        return total + weight * (a * b)
 
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         return levels.astype(x.dtype)[np.maximum(np.searchsorted(levels, x), 1) - 1]
@@ -161,7 +160,7 @@ class NumpyBackend:
         return np.concatenate(parts)
 
 
-class TorchBackend:
+class TorchBackend(_Sums):
     """torch tensors, on any device; nothing here reads a device value."""
 
     def __init__(self) -> None:
@@ -169,8 +168,8 @@ class TorchBackend:
 
         self.torch = torch
         self.float32 = torch.float32
-        self._half = (torch.float16, torch.bfloat16)
-        self._floats = {*self._half, torch.float32, torch.float64}
+        self._accumulated = dict.fromkeys((torch.float16, torch.bfloat16), torch.float32)
+        self._floats = {*self._accumulated, torch.float32, torch.float64}
         self._devices: set[Any] = {None}
 
     def tensor(self, array: np.ndarray, device: Any = None) -> Array:
@@ -203,32 +202,37 @@ class TorchBackend:
         return dtype in self._floats or not other
 
     def compute_dtype(self, dtype: Any) -> Any:
-        return self.float32 if dtype in self._half else dtype
+        return self._accumulated.get(dtype, dtype)
 
     def promote(self, a: Array, b: Array) -> Any:
         return a.dtype if a.dtype == b.dtype else self.torch.promote_types(a.dtype, b.dtype)
 
-    def combine(self, terms: Terms, like: Array, dtype: Any) -> Array:
+    def weigh(self, terms: Terms, arrays: Sequence[Array], dtype: Any) -> Array:
         if not terms:
-            return self.torch.zeros_like(like, dtype=dtype)
-        started = 1
-        weight, first = terms[0]
+            return self.torch.zeros_like(arrays[0], dtype=dtype)
+        weight, source = terms[0]
+        total, done = arrays[source], 1
         try:
-            if first.dtype != dtype:
+            if total.dtype is not dtype:
                 # Mixed precision: every array is widened before its weight is applied.
-                total = first.to(dtype) if weight == 1.0 else first.to(dtype).mul_(weight)
+                total = total.to(dtype)
+                if weight != 1.0:
+                    total.mul_(weight)
             elif weight != 1.0:
-                total = first.mul(weight)
-            elif len(terms) > 1 and terms[1][1].dtype == dtype:
-                weight, second = terms[1]
-                total = first.add(second, alpha=weight)
-                started = 2
+                total = total.mul(weight)
+            elif len(terms) == 1:
+                return total.clone()
             else:
-                total = first.clone()
-            for weight, array in terms[started:]:
-                total.add_(array if array.dtype == dtype else array.to(dtype), alpha=weight)
+                weight, source = terms[1]
+                array = arrays[source]
+                if array.dtype is not dtype:
+                    array = array.to(dtype)
+                total, done = total.add(array, alpha=weight), 2
+            for weight, source in terms[done:]:
+                array = arrays[source]
+                total.add_(array if array.dtype is dtype else array.to(dtype), alpha=weight)
         except RuntimeError as error:
-            raise _misfits([array for _, array in terms]) or error from None
+            raise _misfits([arrays[source] for _, source in terms]) or error from None
         return total
 
     def cast(self, x: Array, dtype: Any) -> Array:
@@ -245,14 +249,18 @@ class TorchBackend:
         return (self.torch.clamp(flat, -bound, bound) / bound).reshape(x.shape)
 
     def randn(self, like: Array, dtype: Any, generator: Generator) -> Array:
+        if generator is None:
+            return self.torch.randn(like.shape, dtype=dtype, device=like.device)
+
         def draw(shape: tuple[int, ...], g: Generator) -> Array:
             if isinstance(g, np.random.Generator):
                 native = np.float64 if dtype == self.torch.float64 else np.float32
                 return self.torch.from_numpy(_numpy_noise(shape, native, g)).to(dtype)
-            if g is not None and not isinstance(g, self.torch.Generator):
+            if g is None:
+                return self.torch.randn(shape, dtype=dtype, device=like.device)
+            if not isinstance(g, self.torch.Generator):
                 raise _wrong_generator(g)
-            device = g.device if g is not None else like.device
-            return self.torch.randn(shape, generator=g, dtype=dtype, device=device)
+            return self.torch.randn(shape, generator=g, dtype=dtype, device=g.device)
 
         noise = _draw(tuple(like.shape), generator, draw, self.torch.cat)
         if noise.device == like.device:
@@ -298,13 +306,16 @@ class TorchBackend:
     def sqrt_of_positive(self, x: Array) -> Array:
         return x.clamp(min=0).sqrt()
 
-    def langevin_step(self, score: Array, noise: Array, snr: float, each: bool) -> Array:
+    def langevin_ratio(self, score: Array, noise: Array, each: bool) -> Array:
         axes = tuple(range(int(score.ndim > 1), score.ndim))
         norm = self.torch.linalg.vector_norm
         rise, spread = (norm(a, dim=axes, keepdim=True) for a in (score, noise))
-        if not each:
+        if not each and len(rise) > 1:
             rise, spread = rise.mean(), spread.mean()
-        return self.torch.where(rise > 0, 2.0 * (snr * spread / rise) ** 2, 0.0)
+        return (spread / rise).nan_to_num_(nan=0.0, posinf=0.0)
+
+    def add_product(self, total: Array, a: Array, b: Array, weight: float) -> Array:
+        return total.addcmul(a, b, value=weight)
 
     def largest_below(self, levels: np.ndarray, x: Array) -> Array:
         table = self.tensor(levels, x.device).to(x.dtype)
@@ -463,10 +474,10 @@ def view_position(view: Any, own: Any) -> int | None:
     Returns:
         The index, or None if ``view`` is not such a view.
     """
-    if not (hasattr(view, "data_ptr") and hasattr(own, "data_ptr")):
+    if type(view) is not type(own) or not hasattr(own, "data_ptr"):
         return None
-    if view.dtype != own.dtype or view.device != own.device or view.numel() != 1:
+    if view.dtype is not own.dtype or view.device != own.device or view.numel() != 1:
         return None
     position, rest = divmod(view.data_ptr() - own.data_ptr(), own.element_size())
     inside = rest == 0 and 0 <= position < own.numel() and own.is_contiguous()
-    return int(position) if inside else None
+    return position if inside else None

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .arrays import Array, Terms
+from .arrays import Array, Pairs
 
-Combine = Callable[[Terms], Array]
+Combine = Callable[[Pairs], Array]
 
 
 class BrownianPath:

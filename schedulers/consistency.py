@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from .levels import Level, Stage, ve_level, vp_level
 from .output import DenoisedOutput, NoisedOutput
 from .prediction import Reading, inverse
 from .rules.exponential import fresh_variance, posterior_variance
-from .scheduler import CountedScheduler, Scaled, StepKey
+from .scheduler import OUTPUT, SAMPLE, CountedScheduler, Plan, Scaled, StepKey
 from .trained import VpScheduler
 from .weights import Weights
 
@@ -486,6 +487,13 @@ class TCDScheduler(DistilledScheduler):
         noise = math.sqrt(fresh_variance(target, below))
         return Weights((0.0,), (back * below.alpha,), (back * below.sigma,), noise)
 
+    def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
+        stage = past[0]
+        read, below = self._reading(stage, ()), self._below(stage.target, *key)
+        on_x = below.alpha * read.x0_x + below.sigma * read.eps_x
+        on_out = below.alpha * read.x0_out + below.sigma * read.eps_out
+        return replace(super()._plan(i, past, key), aside=((on_x, SAMPLE), (on_out, OUTPUT)))
+
     def step(
         self,
         model_output: Array,
@@ -512,18 +520,15 @@ class TCDScheduler(DistilledScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, shapes that do not match, or eta out of range.
         """
-        eta = self._check_step("eta", eta)
+        if eta != DEFAULT_ETA:
+            eta = self._check_step("eta", eta)
         prev, x0 = self._advance(
             model_output, timestep, sample, generator, key=(eta,), return_dict=False
         )
-        stage = self._stage((self._step_index or 1) - 1)
-        read, below = self._reading(stage, ()), self._below(stage.target, eta)
-        on_x = below.alpha * read.x0_x + below.sigma * read.eps_x
-        on_out = below.alpha * read.x0_out + below.sigma * read.eps_out
-        backend = backend_of(sample, "sample")
-        terms = [(on_x, sample), (on_out, model_output)]
-        noised = backend.combine(terms, sample, backend.compute_dtype(prev.dtype))
-        noised = backend.cast(noised, prev.dtype)
+        terms = self._plans[(self._step_index or 1) - 1, 0, (eta,)].aside
+        backend, dtype = backend_of(sample, "sample"), prev.dtype
+        noised = backend.weigh(terms, (sample, model_output), backend.compute_dtype(dtype))
+        noised = backend.cast(noised, dtype)
         return NoisedOutput(prev, x0, noised) if return_dict else (prev, noised)
 
     @classmethod

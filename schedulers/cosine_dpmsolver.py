@@ -9,7 +9,7 @@ import numpy as np
 
 from . import papers
 from . import params as p
-from .arrays import Array, Generator, Terms, host_values
+from .arrays import Array, Generator, Pairs, host_values
 from .brownian import BrownianTree
 from .config import configured
 from .edm import EDMDPMSolverMultistepScheduler
@@ -99,8 +99,8 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
             self._tree_levels = self._levels_in(backend)
         like = sample[:1] if each else sample
 
-        def combine(terms: Terms) -> Array:
-            return backend.combine(terms, like, backend.compute_dtype(dtype))
+        def combine(pairs: Pairs) -> Array:
+            return backend.combine(pairs, like, backend.compute_dtype(dtype))
 
         def unit(seed: int) -> Array:
             return backend.randn(like, dtype, backend.seeded(seed, like))

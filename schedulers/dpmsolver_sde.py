@@ -11,7 +11,7 @@ import numpy as np
 
 from . import papers
 from . import params as p
-from .arrays import Array, Generator, Terms
+from .arrays import Array, Generator, Pairs
 from .brownian import BrownianPath, BrownianTree
 from .checks import check_curves
 from .config import configured
@@ -130,8 +130,8 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
     ) -> Array:
         """Noise over the interval of the call: from the start of its step to where it leads."""
 
-        def combine(terms: Terms) -> Array:
-            return backend.combine(terms, sample, backend.compute_dtype(dtype))
+        def combine(pairs: Pairs) -> Array:
+            return backend.combine(pairs, sample, backend.compute_dtype(dtype))
 
         opens = i % 2 == 0 or not self._memory
         seed = self.config["noise_sampler_seed"]

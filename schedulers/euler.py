@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,16 @@ from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights
 
+#: Step arguments that churn, with their defaults.
+CHURN = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf, "s_noise": 1.0}
+NO_CHURN = tuple(CHURN.values())
+
+
+@functools.cache
+def _is_whole(dtype: Any) -> bool:
+    """Whether a dtype of either library is one of integers."""
+    return "int" in str(dtype)
+
 
 def refuse_integer(timestep: Any, name: str) -> None:
     """Float schedulers take entries of ``timesteps``; an index would be mistaken for one.
@@ -28,8 +39,7 @@ def refuse_integer(timestep: Any, name: str) -> None:
     Raises:
         ValueError: The timestep is an integer.
     """
-    dtype = getattr(timestep, "dtype", None)
-    if isinstance(timestep, int) or (dtype is not None and "int" in str(dtype)):
+    if isinstance(timestep, int) or _is_whole(getattr(timestep, "dtype", None)):
         raise ValueError(
             f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
             "not its index."
@@ -40,18 +50,16 @@ class Churning(CountedScheduler):
     """A ``step`` that can raise the noise level first: ``s_churn`` and its three companions."""
 
     def _default_key(self) -> StepKey:
-        return 0.0, 0.0, math.inf, 1.0
+        return NO_CHURN
 
     def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
-        return tuple(settings.get(n, d) for n, d in zip(names, self._default_key(), strict=True))
+        return tuple((CHURN | dict(settings))[name] for name in CHURN)
 
     def _checked_key(self, *key: Any) -> StepKey:
         """The four arguments of a call, checked unless they are the defaults."""
-        if key == self._default_key():
-            return key
-        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
-        return tuple(self._check_step(name, value) for name, value in zip(names, key, strict=True))
+        if key == NO_CHURN:
+            return NO_CHURN
+        return tuple(self._check_step(name, value) for name, value in zip(CHURN, key, strict=True))
 
     def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
         """``(sigma_hat, weight of the noise)`` of a step, for alpha = 1."""

@@ -13,7 +13,7 @@ from . import params as p
 from .arrays import Array, Generator, backend_of
 from .checks import CURVES, check_curves, check_levels, check_steps
 from .config import configured
-from .euler import Churning, refuse_integer
+from .euler import CHURN, NO_CHURN, Churning, refuse_integer
 from .levels import Level, Stage, flow_level
 from .output import StepOutput
 from .prediction import Reading
@@ -312,9 +312,9 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
             ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
         """
         refuse_integer(timestep, "FlowMatchEulerDiscreteScheduler.step")
-        if (s_churn, s_tmin, s_tmax, s_noise) != (0.0, 0.0, float("inf"), 1.0):
-            unused = {"s_churn": s_churn, "s_tmin": s_tmin, "s_tmax": s_tmax, "s_noise": s_noise}
-            for name, value in unused.items():
+        unused = s_churn, s_tmin, s_tmax, s_noise
+        if unused != NO_CHURN:
+            for name, value in zip(CHURN, unused, strict=True):
                 self._check_step(name, value)
         if per_token_timesteps is not None:
             prev, x0 = self._step_tokens(

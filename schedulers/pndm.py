@@ -82,6 +82,8 @@ class PNDMScheduler(CountedVpScheduler):
         #: Whether outputs are combined as they are, and read at the level the step starts from.
         self._mixes_outputs = compat == "diffusers" and prediction_type == "v_prediction"
         self._keeps = frozenset({"x", "eps", "x0"} if self._mixes_outputs else {"x", "eps"})
+        #: Whether rows go by the number of calls and the stride, as upstream; else by the grid.
+        self._counts = compat == "diffusers" and timestep_values is None
         self._prk_times: tuple[float, ...] = ()
         self.prk_timesteps: np.ndarray | None = None
         self.plms_timesteps: np.ndarray | None = None
@@ -109,11 +111,6 @@ class PNDMScheduler(CountedVpScheduler):
         """
         custom = self._custom_times(num_inference_steps)
         self._set_run(custom, num_inference_steps, device, offset)
-
-    @property
-    def _counts(self) -> bool:
-        """Whether rows go by the number of calls and the stride, as upstream; else by the grid."""
-        return self.compat == "diffusers" and self.config.get("timestep_values") is None
 
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._stride = self._train_steps // n

@@ -6,7 +6,7 @@ import enum
 import functools
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -64,10 +64,11 @@ class KarrasDiffusionSchedulers(enum.Enum):
 
 #: Plans kept of one grid; only step arguments that change all the time reach it.
 MOST_PLANS = 4096
-#: Where a term of a plan finds its array: in this call, where the last call led, then three for
-#: each older evaluation.
-SAMPLE, OUTPUT, DATA, NOISE, LANDED, OLDER = range(6)
+#: Where a term of a plan finds its array: in this call, then in what is remembered.
+SAMPLE, OUTPUT, DATA, NOISE, OLDER = range(5)
 Term = tuple[float, int]
+#: The terms of a copy.
+ITSELF: tuple[Term, ...] = ((1.0, 0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +76,25 @@ class Plan:
     """Everything a step multiplies, prepared on the host; terms of weight 0 are left out.
 
     Attributes:
+        stage: The call.
         x0: The data prediction, out of sample, output and noise.
         prev: The next sample, out of everything at hand.
         eps: The noise prediction that is kept, out of sample, output and data prediction.
+        older: What is wanted of the memory: which evaluation, and which of its arrays.
         draws: Whether fresh noise is needed.
+        aside: What a class returns besides, out of sample and output.
     """
 
+    stage: Stage
     x0: tuple[Term, ...]
     prev: tuple[Term, ...]
     eps: tuple[Term, ...]
+    older: tuple[tuple[int, int], ...]
     draws: bool
+    aside: tuple[Term, ...] = ()
 
 
-def _terms(*weights: float) -> tuple[Term, ...]:
+def _terms(weights: Iterable[float]) -> tuple[Term, ...]:
     """Weights with their positions, one of weight 1 in front: its multiplication is saved."""
     terms = [(weight, source) for source, weight in enumerate(weights) if weight != 0.0]
     return tuple(sorted(terms, key=lambda term: term[0] != 1.0))
@@ -101,6 +108,10 @@ class Evaluation(NamedTuple):
     x0: Array = None
     eps: Array = None
     landed: Array = None
+
+
+#: The arrays of an evaluation, by their places in it.
+X, X0, EPS, LANDED = range(1, 5)
 
 
 StepKey = tuple[Any, ...]
@@ -510,15 +521,19 @@ class Scheduler(ConfigMixin):
             now = (wx + we * eps[0], we * eps[1], w0 + we * eps[2])
         else:
             now = (wx + w0 * read.x0_x + we * eps[0], w0 * read.x0_out + we * eps[1], 0.0)
-        older = [
-            part[lag] if lag < len(part) else 0.0
+        older = {(0, LANDED): on_landed} | {
+            (lag - 1, place): part[lag]
             for lag in range(1, len(past))
-            for part in (row.x, row.x0, row.eps)
-        ]
+            for place, part in ((X, row.x), (X0, row.x0), (EPS, row.eps))
+            if lag < len(part)
+        }
+        older = {where: weight for where, weight in older.items() if weight != 0.0}
         return Plan(
-            x0=_terms(read.x0_x, read.x0_out, 0.0, x0_noise),
-            prev=_terms(*now, row.noise, on_landed, *older),
-            eps=_terms(*eps),
+            stage=stage,
+            x0=_terms((read.x0_x, read.x0_out, 0.0, x0_noise)),
+            prev=_terms((*now, row.noise, *older.values())),
+            eps=_terms(eps),
+            older=tuple(older),
             draws=row.noise != 0.0 or x0_noise != 0.0 or self.draws_idly,
         )
 
@@ -539,7 +554,7 @@ class Scheduler(ConfigMixin):
             return timestep
         position = view_position(timestep, self._own_timesteps)
         if position is not None:
-            return float(self._published["timesteps"][0][position])
+            return float(self._published["timesteps"][0].item(position))
         try:
             if isinstance(timestep, (str, bytes)):
                 raise TypeError
@@ -611,18 +626,16 @@ class Scheduler(ConfigMixin):
         del timestep
         return sample
 
-    def _current_stage(self, timestep: Any, key: StepKey) -> tuple[int, Plan, Stage]:
-        """Position, plan and stage of the present call."""
-        i = self._locate(timestep)
-        stage = self._stage(i)
-        plan_key = (i, len(self._memory), key)
-        plan = self._plans.get(plan_key)
+    def _current_plan(self, timestep: Any, key: StepKey) -> tuple[int, Plan]:
+        """Position and plan of the present call."""
+        i, memory = self._locate(timestep), self._memory
+        plan = self._plans.get((i, len(memory), key))
         if plan is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            past = (stage, *(evaluation.stage for evaluation in self._memory))
-            plan = self._plans[plan_key] = self._plan(i, past, key)
-        return i, plan, stage
+            past = (self._stage(i), *(evaluation.stage for evaluation in memory))
+            plan = self._plans[i, len(memory), key] = self._plan(i, past, key)
+        return i, plan
 
     def _stage(self, i: int) -> Stage:
         """The stage at a position."""
@@ -661,51 +674,42 @@ class Scheduler(ConfigMixin):
             self._require_timesteps("step")
         backend = backend_of(sample, "sample")
         wide = self._check_pair(model_output, sample, backend)
-        i, plan, stage = self._current_stage(timestep, key)
+        i, plan = self._current_plan(timestep, key)
         dtype = backend.compute_dtype(wide)
         memory = self._memory
-
-        keeps = self._keeps
-        arrays = [sample, model_output, None, None, memory[0].landed if memory else None]
         if noise is not None:
             self._check_noise(noise, sample, backend)
         if generator is not None:
             check_generator(generator)
+
         if plan.draws:
             if noise is None:
                 drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
                 noise = self._draw(backend, i, sample, drawn, generator)
-            arrays[NOISE] = noise if spread is None else noise * spread
-        x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
+            if spread is not None:
+                noise = noise * spread
+        arrays = [sample, model_output, None, noise]
+        arrays[DATA] = x0 = backend.weigh(plan.x0, arrays, dtype)
         if self._alters:
-            x0 = self._bounded(x0, sample, stage)
-        arrays[DATA] = x0
-        for older in memory:
-            arrays += (older.x, older.x0, older.eps)
-        prev_sample = backend.combine(
-            [(w, arrays[source]) for w, source in plan.prev], sample, dtype
-        )
+            arrays[DATA] = x0 = self._bounded(x0, sample, plan.stage)
+        for ago, place in plan.older:
+            arrays.append(memory[ago][place])
+        prev_sample = backend.weigh(plan.prev, arrays, dtype)
         if memory.maxlen:
-            eps = None
-            if "eps" in keeps:
-                eps = backend.combine(
-                    [(w, arrays[source]) for w, source in plan.eps], sample, dtype
-                )
-            landed = None
-            if "landed" in keeps:  # a copy: the caller may write into what is returned
-                landed = backend.combine([(1.0, prev_sample)], sample, dtype)
+            keeps = self._keeps
             memory.appendleft(
                 Evaluation(
-                    stage,
+                    plan.stage,
                     sample if "x" in keeps else None,
                     x0 if "x0" in keeps else None,
-                    eps,
-                    landed,
+                    backend.weigh(plan.eps, arrays, dtype) if "eps" in keeps else None,
+                    # A copy: the caller may write into what is returned.
+                    backend.weigh(ITSELF, (prev_sample,), dtype) if "landed" in keeps else None,
                 )
             )
         self._step_index = None if self._stateless else i + 1
         result = model_output.dtype if self._follows_model_dtype else wide
-        if dtype != result:
+        if dtype is not result:
             prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
 
@@ -740,7 +744,7 @@ class Scheduler(ConfigMixin):
         dtype = sample.dtype
         if (
             type(model_output) is type(sample)
-            and model_output.dtype == dtype
+            and model_output.dtype is dtype
             and model_output.shape == sample.shape
             and backend.is_floating(dtype)
         ):
@@ -789,14 +793,11 @@ class Scheduler(ConfigMixin):
         model_output = self._prediction_in(model_output, sample)
         wide = self._check_pair(model_output, sample, backend)
         before = self._step_index
-        _, plan, stage = self._current_stage(timestep, self._default_key())
+        _, plan = self._current_plan(timestep, self._default_key())
         self._step_index = before
-        arrays = (sample, model_output)
-        x0 = backend.combine(
-            [(w, arrays[source]) for w, source in plan.x0], sample, backend.compute_dtype(wide)
-        )
+        x0 = backend.weigh(plan.x0, (sample, model_output), backend.compute_dtype(wide))
         if self._alters:
-            x0 = self._bounded(x0, sample, stage)
+            x0 = self._bounded(x0, sample, plan.stage)
         return backend.cast(x0, wide)
 
     # --- the forward process ------------------------------------------------------------------
@@ -1001,7 +1002,7 @@ class Scaled(CountedScheduler):
         self.is_scale_input_called = True
         sigma = self._rhos[i]
         scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
-        return backend.combine([(scale, sample)], sample, sample.dtype)
+        return backend.weigh(((scale, 0),), (sample,), sample.dtype)
 
     def _warn_unscaled(self) -> None:
         """Models see garbage without ``scale_model_input``; say so."""

@@ -45,12 +45,12 @@ class ScoreSdeScheduler(Scheduler):
         backend = backend_of(sample, "sample")
         wide = self._check_pair(model_output, sample, backend)
         dtype = backend.compute_dtype(wide)
-        i, plan, _ = self._current_stage(timestep, ())
-        arrays = (sample, model_output)
-        x0 = backend.combine([(w, arrays[source]) for w, source in plan.x0], sample, dtype)
-        seen = (*arrays, x0)  # by SAMPLE, OUTPUT, DATA
-        terms = [(w, seen[source]) for w, source in plan.prev if source != NOISE]
-        mean = backend.combine(terms, sample, dtype)
+        i, plan = self._current_plan(timestep, ())
+        x0 = backend.weigh(plan.x0, (sample, model_output), dtype)
+        # The noise, last by its place, is told from the mean.
+        mean = backend.weigh(
+            [term for term in plan.prev if term[1] != NOISE], (sample, model_output, x0), dtype
+        )
         fresh = [
             (w, backend.randn(sample, wide, generator)) for w, kind in plan.prev if kind == NOISE
         ]
@@ -304,10 +304,12 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         score, x = backend.cast(model_output, dtype), backend.cast(sample, dtype)
         noise = backend.randn(sample, backend.float32, generator)
         each = self.compat == "paper"
-        length = backend.langevin_step(score, noise, self.config["snr"], each)
-        x0 = backend.combine([(1.0, x), (sigma**2, score)], sample, dtype)
-        mean = x + length * score
-        prev = mean + (2.0 * length) ** 0.5 * noise
+        noise = backend.cast(noise, dtype)
+        ratio, snr = backend.langevin_ratio(score, noise, each), self.config["snr"]
+        # e = 2 (snr ratio)^2, whose sqrt(2 e) is 2 snr ratio.
+        x0 = backend.weigh(((1.0, 0), (sigma**2, 1)), (x, score), dtype)
+        mean = backend.add_product(x, ratio * ratio, score, 2.0 * snr * snr)
+        prev = backend.add_product(mean, ratio, noise, 2.0 * snr)
         result = SdeOutput(*(backend.cast(array, wide) for array in (prev, mean, x0)))
         return result if return_dict else (result.prev_sample, result.pred_original_sample)
 
