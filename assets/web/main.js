@@ -23,6 +23,7 @@ const PHONE = window.matchMedia("(max-width: 860px)");
 const THEME_KEY = "sigmascope-theme";
 const SLOW = 300; // ms after which a run is said to be under way
 const ADDRESS_EVERY = 250; // ms: browsers limit how often the address may change
+const INSTEAD = "Below is the default view instead.";
 const SILENCE = 4000; // ms without a word of a run after which the server is asked
 const LOST = "The server did not answer. It may be restarting.";
 const PLACE = 0.72; // where the cursor stands in a first view
@@ -382,19 +383,21 @@ class Explore {
   }
 
   #wrong(errors) {
-    const first = !this.schedule && this.boot.schedule;
-    if (first) {
-      // A link that cannot be used still opens on something: the default view, dimmed.
-      const meta = { at: performance.now(), spec: this.schema.default, first: true, still: true };
-      this.gotSchedule(this.boot.schedule, meta);
-      if (this.boot.film) this.gotFilm(this.boot.film, meta);
-    }
-    this.instead = first ? "Below is the default view instead." : null;
+    this.instead = this.#standIn() ? INSTEAD : null;
     this.refused = errors;
     this.sidebar.showErrors(errors);
     this.sidebar.showCalls(null, null);
     this.#judge();
     this.root.dataset.ready = "true";
+  }
+
+  // A link that cannot be shown still opens on something: the default view, dimmed.
+  #standIn() {
+    if (this.schedule || !this.boot.schedule) return false;
+    const meta = { at: performance.now(), spec: this.schema.default, first: true, still: true };
+    this.gotSchedule(this.boot.schedule, meta);
+    if (this.boot.film) this.gotFilm(this.boot.film, meta);
+    return true;
   }
 
   // One place says what is wrong now: what the server refused and what could not be read. While
@@ -439,7 +442,9 @@ class Explore {
   }
 
   lost() {
-    this.#announce([h("p", {}, LOST), h("p", {}, this.#again())]);
+    const note = this.#standIn() ? h("p", { class: "ss-note" }, INSTEAD) : null;
+    this.#announce([h("p", {}, LOST), ...(note ? [note] : []), h("p", {}, this.#again())]);
+    this.root.dataset.ready = "true";
   }
 
   lostFilm() {

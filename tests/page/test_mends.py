@@ -300,6 +300,30 @@ def test_a_phone_shows_warnings_first_and_run_live_at_hand(phone: Page, address:
     phone.wait_for_selector('[data-running="false"]')
 
 
+def test_a_finger_hits_every_control(phone: Page, address: str) -> None:
+    visit(phone, address, "v=1&c.beta_end=0.02")
+    phone.locator("[data-action=fold]").tap()
+    small = """() => [...document.querySelectorAll(".ss-app :is(button, input, select, summary)")]
+      .map((e) => (e.type === "radio" ? e.closest("label") : e))
+      .filter((e) => e.offsetParent && !e.matches("[role=switch]"))
+      .map((e) => [e.getBoundingClientRect(), e.outerHTML])
+      .filter(([{ width, height }]) => width < 24 || height < 24)
+      .map(([, text]) => text)"""
+    assert phone.evaluate(small) == []
+
+
+def test_a_link_opens_though_the_server_is_lost(page: Page, address: str, watch: Watch) -> None:
+    watch.expected = "Failed to load resource"
+    page.route("**/component_server/", lambda route: route.abort())
+    visit(page, address, "v=1&scheduler=DDIMScheduler&steps=9")
+    expect(page.locator(".ss-banner")).to_contain_text("did not answer")
+    expect(page.locator(".ss-banner")).to_contain_text("default view instead")
+    assert page.evaluate(COLOURS, "canvas[data-row=chart]") > 20
+    page.unroute("**/component_server/")
+    page.click("[data-action=again]")
+    expect(page.locator(".ss-chips")).to_contain_text("9 steps")
+
+
 def test_the_first_tab_stop_leads_to_the_chart(page: Page, address: str) -> None:
     visit(page, address)
     page.keyboard.press("Tab")
