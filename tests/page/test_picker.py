@@ -90,7 +90,7 @@ def test_about_says_equation_paper_and_quirks(page: Page, address: str) -> None:
     visit(page, address)
     page.click("[data-action=about]")
     about = page.get_by_role("dialog", name="DPM-Solver multistep")
-    expect(about.locator(".ss-math")).to_contain_text("x_prev =")
+    expect(about.locator(".ss-math").first).to_contain_text("x_next =")
     expect(about.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2211.01095")
     expect(about.locator("[data-quirk=dpm-third-order]")).to_contain_text("factor 2")
     page.keyboard.press("ArrowRight")
