@@ -13,13 +13,13 @@ from .arrays import Array
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
-from .open_grid import SHORT_RUN, OpenGridScheduler
+from .open_grid import SHORT_RUN, DpmGridScheduler
 from .rules.exponential import log_rho_row
 from .scheduler import StepKey
 from .weights import Weights
 
 
-class DEISMultistepScheduler(OpenGridScheduler):
+class DEISMultistepScheduler(DpmGridScheduler):
     r"""Diffusion exponential integrator sampler, log-rho form, orders 1 to 3.
 
     With ``rho = sigma / alpha``,
@@ -78,33 +78,6 @@ class DEISMultistepScheduler(OpenGridScheduler):
         check_curves(self.config)
         self._depth = solver_order
         self._make_levels(tensor_format)
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        mu: float | None = None,
-        timesteps: Sequence[int] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
-            timesteps: Custom training steps, strictly descending.
-            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
-                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
-                is asked at the nearest training steps.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Out of range, ``mu`` without dynamic shifting, or a noise schedule that is
-                undefined on the grid.
-        """
-        self._shift_by(mu)
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
 
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
         return float(levels[-1] if curved else self._rho_table[0])

@@ -306,9 +306,7 @@ class DPMAdaptiveScheduler(GroupScheduler):
             )
         if self._judges and i < len(self._times):
             self._judge(model_output, sample, i)
-        return self._advance(
-            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
-        )
+        return super().step(model_output, timestep, sample, s_noise, generator, return_dict)
 
     def sample(
         self,

@@ -11,13 +11,13 @@ import numpy as np
 
 from . import papers, spacing
 from . import params as p
-from .arrays import Array, Generator
 from .checks import check_steps
 from .config import configured
 from .levels import Level, Stage, ve_level
 from .rules import euler
 from .rules.exponential import singlestep_row
 from .scheduler import StepKey
+from .several_calls import ScaledNoise
 from .trained import SigmaScheduler
 from .weights import Weights
 
@@ -84,7 +84,7 @@ def group(sigma: float, sigma_next: float, lowest: float, order: int, eta: float
     return Group(sigma, max(down, lowest), sigma_next, order)
 
 
-class GroupScheduler(SigmaScheduler):
+class GroupScheduler(ScaledNoise):
     """Steps of DPM-Solver that are groups of calls, down to the lowest level of the training."""
 
     family = "Sigma (k-diffusion)"
@@ -118,12 +118,6 @@ class GroupScheduler(SigmaScheduler):
         levels = np.array(sigmas)
         times = spacing.times_of(levels[:-1], self._noise.knots).astype(np.float32)
         return times, levels
-
-    def _default_key(self) -> StepKey:
-        return (1.0,)
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        return (settings.get("s_noise", 1.0),)
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         whole, place = self._places[i]
@@ -208,40 +202,6 @@ class DPMFastScheduler(GroupScheduler):
         ]
         self._install(*self._calls(groups), n, device)
         self.is_scale_input_called = False
-
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        s_noise: p.SNoise = 1.0,
-        generator: Generator = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one call of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            s_noise: Factor on the noise.
-            generator: Source of noise, or a list with one for each sample.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (inside a step the sample for its next call) and
-            ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
-                range.
-        """
-        if s_noise != 1.0:
-            s_noise = self._check_step("s_noise", s_noise)
-        return self._advance(
-            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
-        )
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from . import papers
 from . import params as p
-from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
 from .dpmsolver_sde import ExponentialMidpointScheduler
@@ -68,37 +65,3 @@ class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
 
     def _eta(self, i: int) -> float:
         return float(self.config["eta"]) if i % 2 else 0.0
-
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        s_noise: p.SNoise = 1.0,
-        generator: Generator = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one of the two calls of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            s_noise: Factor on the noise.
-            generator: Source of noise, or a list with one for each sample.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (after the first call the one at the midpoint) and
-            ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
-                range.
-        """
-        if s_noise != 1.0:
-            s_noise = self._check_step("s_noise", s_noise)
-        return self._advance(
-            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
-        )

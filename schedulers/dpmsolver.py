@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from . import papers
 from . import params as p
 from .arrays import Array, Generator
-from .checks import check_curves
 from .config import configured
-from .open_grid import LEARNED, OpenGridScheduler
+from .open_grid import LEARNED, DpmGridScheduler
 
 
-class DPMSolverMultistepScheduler(OpenGridScheduler):
+class DPMSolverMultistepScheduler(DpmGridScheduler):
     r"""DPM-Solver and DPM-Solver++, multistep, orders 1 to 3, as ODE and as SDE.
 
     In ``lam = log(alpha / sigma)``, with ``h = lam_next - lam`` and D the data (++) or noise
@@ -90,43 +89,7 @@ class DPMSolverMultistepScheduler(OpenGridScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        if final_sigmas_type == "zero" and not algorithm_type.endswith("++"):
-            raise ValueError(
-                f"final_sigmas_type='zero' cannot be used with algorithm_type={algorithm_type!r}, "
-                "which divides by the last sigma: choose final_sigmas_type='sigma_min'."
-            )
-        self._keeps = frozenset({"x0" if algorithm_type.endswith("++") else "eps"})
-        self._depth = solver_order
-        self._make_levels(tensor_format)
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        mu: float | None = None,
-        timesteps: Sequence[int] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
-            timesteps: Custom training steps, strictly descending.
-            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
-                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
-                is asked at the nearest training steps.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, ``mu`` without dynamic shifting, or a noise schedule that is undefined on
-                the grid.
-        """
-        self._shift_by(mu)
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
+        self._begin(tensor_format)
 
     def step(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import papers, spacing
 from . import params as p
-from .checks import check_curves, check_steps
+from .checks import check_steps
 from .config import configured
 from .dpmsolver import DPMSolverMultistepScheduler
 
@@ -74,10 +74,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._keeps = frozenset({"x0" if algorithm_type.endswith("++") else "eps"})
-        self._depth = solver_order
-        self._make_levels(tensor_format)
+        self._begin(tensor_format)
 
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -18,11 +18,11 @@ from .config import configured
 from .levels import Stage
 from .rules import euler
 from .scheduler import StepKey
-from .trained import MidpointScheduler
+from .several_calls import MidpointScheduler, ScaledNoise
 from .weights import Weights
 
 
-class ExponentialMidpointScheduler(MidpointScheduler):
+class ExponentialMidpointScheduler(ScaledNoise, MidpointScheduler):  # type: ignore[misc]
     """Two calls a step, each exact while x0 is held, both from the sample at the step's start."""
 
     family = "Sigma (k-diffusion)"
@@ -30,12 +30,6 @@ class ExponentialMidpointScheduler(MidpointScheduler):
     def _eta(self, i: int) -> float:
         """Share of fresh noise that call ``i`` adds."""
         raise AttributeError("a scheduler class must say how much noise a call adds")
-
-    def _default_key(self) -> StepKey:
-        return (1.0,)
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        return (settings.get("s_noise", 1.0),)
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         # A run that starts at a midpoint takes an ordinary step from there.
@@ -177,7 +171,7 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
             return start, middle
         return middle if opens else start, end
 
-    def step(
+    def step(  # type: ignore[override]
         self,
         model_output: Array,
         timestep: Any,
@@ -206,8 +200,4 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
                 range.
         """
-        if s_noise != 1.0:
-            s_noise = self._check_step("s_noise", s_noise)
-        return self._advance(
-            model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict
-        )
+        return super().step(model_output, timestep, sample, s_noise, generator, return_dict)

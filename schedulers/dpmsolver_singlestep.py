@@ -8,16 +8,15 @@ from typing import Any, ClassVar
 from . import papers
 from . import params as p
 from .arrays import Array, Generator
-from .checks import check_curves
 from .config import configured
 from .levels import Stage
-from .open_grid import LEARNED, OpenGridScheduler
+from .open_grid import LEARNED, DpmGridScheduler
 from .rules.exponential import singlestep_row
 from .scheduler import StepKey
 from .weights import Weights
 
 
-class DPMSolverSinglestepScheduler(OpenGridScheduler):
+class DPMSolverSinglestepScheduler(DpmGridScheduler):
     r"""DPM-Solver and DPM-Solver++, singlestep, orders 1 to 3.
 
     The calls come in groups. Each call of a group starts over from the group's first sample x, and
@@ -86,43 +85,7 @@ class DPMSolverSinglestepScheduler(OpenGridScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        if final_sigmas_type == "zero" and not algorithm_type.endswith("++"):
-            raise ValueError(
-                f"final_sigmas_type='zero' cannot be used with algorithm_type={algorithm_type!r}, "
-                "which divides by the last sigma: choose final_sigmas_type='sigma_min'."
-            )
-        self._keeps = frozenset({"x", "x0" if algorithm_type.endswith("++") else "eps"})
-        self._depth = solver_order
-        self._make_levels(tensor_format)
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        mu: float | None = None,
-        timesteps: Sequence[int] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
-            timesteps: Custom training steps, strictly descending.
-            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
-                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
-                is asked at the nearest training steps.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, ``mu`` without dynamic shifting, or a noise schedule that is undefined on
-                the grid.
-        """
-        self._shift_by(mu)
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
+        self._begin(tensor_format, "x")
 
     def get_order_list(self, num_inference_steps: int) -> list[int]:
         """The order of each call.

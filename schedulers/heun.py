@@ -9,13 +9,12 @@ import numpy as np
 
 from . import papers
 from . import params as p
-from .arrays import Array
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .rules import euler
 from .scheduler import StepKey
-from .trained import TwoCallScheduler
+from .several_calls import TwoCallScheduler
 from .weights import Weights
 
 
@@ -63,32 +62,6 @@ class HeunDiscreteScheduler(TwoCallScheduler):
         self._make_table(tensor_format)
         self._show_whole_run()
 
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        num_train_timesteps: int | None = None,
-        timesteps: Sequence[float] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            num_train_timesteps: Spread the steps over this many training steps instead of all.
-            timesteps: Custom times, strictly descending.
-            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
-                taken as they are, whatever curve the config names.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, or the noise schedule is undefined on the grid.
-        """
-        self._spread_over(num_train_timesteps)
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
-
     def _lay_out(
         self,
         times: np.ndarray,
@@ -107,28 +80,3 @@ class HeunDiscreteScheduler(TwoCallScheduler):
             # A run that starts here has no step to close: it stays where it is.
             return Weights(x=(1.0,))
         return euler.heun_correction_row(past[1].here, past[0].here)
-
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one of the two calls of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (after the first call the provisional one) and
-            ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, or shapes that do not match.
-        """
-        return self._advance(model_output, timestep, sample, return_dict=return_dict)

@@ -15,7 +15,7 @@ from .config import configured
 from .levels import Stage
 from .rules import euler
 from .scheduler import StepKey
-from .trained import MidpointScheduler
+from .several_calls import MidpointScheduler
 from .weights import Weights
 
 
@@ -98,31 +98,6 @@ class KDPM2DiscreteScheduler(MidpointScheduler):
             # A run that starts at a midpoint has no step to close: it takes the rest as one.
             return euler.euler_row(past[0].here, past[0].target)
         return euler.midpoint_row(past[1].here, past[0].target.sigma)
-
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one of the two calls of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (after the first call the one at the midpoint) and
-            ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, or shapes that do not match.
-        """
-        return self._advance(model_output, timestep, sample, return_dict=return_dict)
 
 
 class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):

@@ -324,3 +324,50 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         reasons["use_dynamic_shifting"] = "only set_timesteps(mu=...) uses it."
         reasons["time_shift_type"] = "only set_timesteps(mu=...) uses it."
         return reasons
+
+
+class DpmGridScheduler(OpenGridScheduler):
+    """The grid as DPM-Solver and DEIS lay it out, with a flow shift that a pipeline may give."""
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        mu: float | None = None,
+        timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps, from its timesteps, or from its levels.
+
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            mu: Sets the flow shift to exp(mu); needs ``use_dynamic_shifting``.
+            timesteps: Custom training steps, strictly descending.
+            sigmas: Custom levels, strictly descending, the final one included: sigma / alpha, or
+                with ``use_flow_sigmas`` the flow's own sigma, below 1, taken as it is. The model
+                is asked at the nearest training steps.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, ``mu`` without dynamic shifting, or a noise schedule that is undefined on
+                the grid.
+        """
+        self._shift_by(mu)
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
+
+    def _begin(self, tensor_format: str | None, *beside: str) -> None:
+        """Set up a DPM-Solver that keeps its prediction, and what else it looks back on."""
+        config = self.config
+        check_curves(config)
+        form = config["algorithm_type"]
+        data = form.endswith("++")
+        if self._setting("final_sigmas_type") == "zero" and not data:
+            raise ValueError(
+                f"final_sigmas_type='zero' cannot be used with algorithm_type={form!r}, "
+                "which divides by the last sigma: choose final_sigmas_type='sigma_min'."
+            )
+        self._keeps = frozenset({"x0" if data else "eps", *beside})
+        self._depth = config["solver_order"]
+        self._make_levels(tensor_format)

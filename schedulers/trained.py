@@ -31,7 +31,6 @@ from .scheduler import (
     KarrasDiffusionSchedulers,
     Scaled,
     Scheduler,
-    TwoCalls,
     batch_size,
 )
 from .shelf import laid_out
@@ -484,94 +483,3 @@ class SigmaScheduler(Scaled, LevelScheduler):
         ):
             reasons["interpolation_type"] = "the curve runs from sigma_max to sigma_min."
         return reasons
-
-
-class TwoCallScheduler(TwoCalls, SigmaScheduler):
-    """Two calls a step, over all training steps or the first of them."""
-
-    _kept: ClassVar[tuple[str, ...]] = (*SigmaScheduler._kept, "_spread")
-    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
-
-    def _spread_over(self, num_train_timesteps: int | None) -> None:
-        """Spread the next grid over this many training steps; None for all."""
-        self._spread = (
-            None
-            if num_train_timesteps is None
-            else check_whole("num_train_timesteps", num_train_timesteps, 1, len(self._table))
-        )
-
-    @property
-    def _train_steps(self) -> int:
-        return int(getattr(self, "_spread", None) or self.config["num_train_timesteps"])
-
-
-class MidpointScheduler(TwoCallScheduler):
-    """Two-call steps whose second call is made at a log-midpoint, on the way to where they aim.
-
-    ``timesteps`` holds the midpoints too, at the fractional times where the training table has
-    their sigma; ``sigmas`` holds every inner level twice and no midpoint, as upstream. Upstream's
-    ``add_noise`` at a midpoint's time therefore noises to the level after it; ``compat="paper"``
-    noises to the midpoint.
-    """
-
-    _keeps = frozenset({"x"})
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        num_train_timesteps: int | None = None,
-        timesteps: Sequence[float] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
-
-        Args:
-            num_inference_steps: Number of steps N, 1..num_train_timesteps.
-            device: Where ``timesteps`` go (torch only).
-            num_train_timesteps: Spread the steps over this many training steps instead of all.
-            timesteps: Custom times of the steps, strictly descending; midpoints are added.
-            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
-                taken as they are, midpoints are added.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, or the noise schedule is undefined on the grid.
-        """
-        self._spread_over(num_train_timesteps)
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
-
-    def _aims(self, levels: np.ndarray) -> np.ndarray:
-        """Sigma that the deterministic part of each step leads to; float32 in and out."""
-        return levels[1:]
-
-    def _lay_out(
-        self,
-        times: np.ndarray,
-        levels: np.ndarray,
-        n: int | None,
-        device: Any,
-    ) -> None:
-        exact, levels = levels, levels.astype(np.float32)
-        here = levels[:-1].astype(np.float64)
-        middles = np.sqrt(here * self._aims(levels))[:-1]
-        between = np.sqrt(exact[:-2] * exact[1:-1]) if exact.dtype == np.float64 else middles
-        inner = spacing.times_of(between, self._noise.knots).astype(times.dtype)
-        doubled, visited = np.empty(2 * len(times) - 1, times.dtype), np.zeros(2 * len(times))
-        doubled[::2], doubled[1::2] = times, inner
-        visited[:-1:2], visited[1:-1:2], visited[-1] = here, middles, levels[-1]
-        self._install(doubled, visited, n, device)
-        self._publish("sigmas", self._doubled(levels))
-
-    @staticmethod
-    def _doubled(levels: np.ndarray) -> np.ndarray:
-        """Every level but the first twice, the last three times: what upstream shows."""
-        doubled = np.empty(2 * len(levels), levels.dtype)
-        doubled[::2], doubled[1:-1:2], doubled[-1] = levels, levels[1:], levels[-1]
-        return doubled
-
-    def _noised_to(self, i: int) -> float:
-        if self.compat == "paper":
-            return self._rhos[i]
-        return float(self._published["sigmas"][0][i])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from schedulers import ConfigMixin, KarrasDiffusionSchedulers, PushToHubMixin, SchedulerMixin
-from schedulers.trained import MidpointScheduler
+from schedulers.several_calls import MidpointScheduler
 from tests.parity.harness import SCHEDULERS, accepts
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
 
