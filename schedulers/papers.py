@@ -34,6 +34,12 @@ class Reference:
         return replace(self, note=note)
 
     @property
+    def surnames(self) -> str:
+        """The authors in short."""
+        names = [name.split()[-1] for name in self.authors.split(", ")]
+        return ", ".join(names) if len(names) <= MOST_AUTHORS else f"{names[0]} et al."
+
+    @property
     def url(self) -> str:
         """Address of the paper."""
         return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""
@@ -41,7 +47,7 @@ class Reference:
     @property
     def bibtex(self) -> str:
         """The citation as a BibTeX entry; its key is surname, year, first word of the title."""
-        surname, word = self.authors.split(", ")[0].split()[-1], self.title.split()[0]
+        surname, word = self.surnames.split()[0], self.title.split()[0]
         key = re.sub(r"\W", "", f"{surname}{self.year}{word.replace('++', 'pp')}".lower())
         fields = {"title": f"{{{self.title}}}", "author": " and ".join(self.authors.split(", "))}
         fields["year"] = str(self.year)

@@ -419,7 +419,7 @@ def _scheduler_entry(name: str) -> dict[str, Any]:
         "quirks": [_quirk_entry(quirk) for quirk in own_quirks(name)],
         "reference": {
             "title": reference.title,
-            "authors": reference.authors,
+            "authors": reference.surnames,
             "year": reference.year,
             "url": reference.url or None,
             "note": reference.note,
