@@ -36,8 +36,12 @@ def apart(past: Sequence[Stage]) -> list[Level]:
     return here
 
 
-def shift_of(mu: Any) -> float:
+def shift_of(mu: Any, time_shift_type: str) -> float:
     """The flow shift exp(mu) that a pipeline asks for."""
+    if time_shift_type != "exponential":
+        raise ValueError(
+            f"time_shift_type={time_shift_type!r} must be 'exponential' for mu={mu!r}."
+        )
     if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
         raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
     return math.exp(mu)
@@ -166,7 +170,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             return
         if not self.config["use_dynamic_shifting"]:
             raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
-        self._flow_shift = shift_of(mu)
+        self._flow_shift = shift_of(mu, self.config["time_shift_type"])
         self.register_to_config(flow_shift=self._flow_shift)
 
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:

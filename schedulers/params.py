@@ -303,8 +303,13 @@ UseDynamicShifting = Annotated[
     About("Lets set_timesteps(mu=...) choose the shift.", "spacing", True),
 ]
 TimeShiftType = Annotated[
-    Literal["exponential"],
-    About("How mu turns into a shift; exp(mu) is the only form.", "spacing", True),
+    Literal["exponential", "linear"],
+    About(
+        "How mu turns into a shift: exp(mu). Configs of flow schedulers may say linear, which goes "
+        "without mu.",
+        "spacing",
+        True,
+    ),
 ]
 TimeShiftTypeFlow = Annotated[
     Literal["exponential", "linear"],

@@ -148,7 +148,7 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
         if self.config["use_dynamic_shifting"]:
             if mu is None:
                 raise ValueError("mu=None: use_dynamic_shifting=True needs set_timesteps(mu=...).")
-            self._flow_shift = shift_of(mu)
+            self._flow_shift = shift_of(mu, self.config["time_shift_type"])
         elif mu is not None:
             # Pipelines for flows pass it whatever the scheduler does with it.
             warnings.warn(f"mu={mu!r} does nothing: use_dynamic_shifting is False.", stacklevel=4)

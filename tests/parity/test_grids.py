@@ -167,6 +167,11 @@ def test_dpm_flow_shift(shift: float) -> None:
         assert_same_grid(ours, theirs, f"{steps} steps")
 
 
+FLOWING = [
+    n for n in GRIDDED if accepts(diffusers_class(n), "time_shift_type") and "Flow" not in n
+]
+
+
 def test_dpm_dynamic_shift() -> None:
     config = {"use_flow_sigmas": True, "use_dynamic_shifting": True}
     for mu in (0.0, 0.5, 1.15):
@@ -174,6 +179,20 @@ def test_dpm_dynamic_shift() -> None:
             "DPMSolverMultistepScheduler", config, grid={"num_inference_steps": 9, "mu": mu}
         )
         assert_same_grid(case.ours(), case.theirs(), f"mu {mu}")
+
+
+@pytest.mark.parametrize("name", FLOWING)
+def test_configs_of_flows_may_say_linear(name: str) -> None:
+    """Both take it; it forbids mu, which theirs meets with an assertion."""
+    flow = SCHEDULERS["FlowMatchEulerDiscreteScheduler"](time_shift_type="linear")
+    ours = SCHEDULERS[name].from_config(flow.config, use_flow_sigmas=True)
+    theirs = diffusers_class(name).from_config(dict(flow.config), use_flow_sigmas=True)
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(7)
+    assert_same_grid(ours, theirs)
+    ours.register_to_config(use_dynamic_shifting=True)
+    with pytest.raises(ValueError, match="time_shift_type='linear'"):
+        ours.set_timesteps(7, mu=1.0)
 
 
 @pytest.mark.parametrize(
