@@ -118,7 +118,8 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
             TypeError: ``num_inference_steps`` is not an integer.
             ValueError: It is below 1, or ``sampling_eps`` is out of range.
         """
-        self.set_sigmas(num_inference_steps, sampling_eps=sampling_eps)
+        end = self.config["sampling_eps"] if sampling_eps is None else sampling_eps
+        self.set_sigmas(num_inference_steps, sampling_eps=end)
         self._publish("timesteps", self._published["timesteps"][0], device)
 
     def set_sigmas(
@@ -134,7 +135,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
             num_inference_steps: Number of steps N >= 1.
             sigma_min: Smallest noise level.
             sigma_max: Largest noise level; start from noise of this standard deviation.
-            sampling_eps: The last time, in (0, 1).
+            sampling_eps: The last time, in (0, 1); left out, it stays as it is.
 
         Raises:
             TypeError: ``num_inference_steps`` is not an integer.
@@ -143,9 +144,9 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         n = check_steps(num_inference_steps, None)
         given = {"sigma_min": sigma_min, "sigma_max": sigma_max, "sampling_eps": sampling_eps}
         checks = {q.name: q.check for q in self.parameters()}
+        now = {**self.config, "sampling_eps": self._end}
         low, high, end = (
-            self.config[name] if value is None else checks[name](value)
-            for name, value in given.items()
+            now[name] if value is None else checks[name](value) for name, value in given.items()
         )
         self._check_ends(low, high)
         self._lay_out(n, low, high, end, n)
@@ -157,6 +158,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
 
     def _lay_out(self, n: int, low: float, high: float, end: float, steps: int | None) -> None:
         """Times from 1 to the end; sigma = sigma_min (sigma_max / sigma_min)^t."""
+        self._end = end
         times = linspace32(1.0, end, n)
         sigmas = (low * (high / low) ** times.astype(np.float64)).astype(np.float32)
         if self.compat == "paper":

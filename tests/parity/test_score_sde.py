@@ -166,3 +166,15 @@ def test_vp_by_the_paper_ends_at_the_prediction() -> None:
     x, out = unit_noise(1), unit_noise(2)
     last = scheduler.step(out, scheduler.timesteps[-1], x)
     assert torch.equal(last.prev_sample, last.pred_original_sample)
+
+
+def test_other_levels_keep_the_last_time() -> None:
+    """`set_sigmas` changes levels; where the run ends was said to `set_timesteps`."""
+    ours, theirs = SCHEDULERS[VE](), diffusers_scheduler(VE)
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(8, sampling_eps=0.05)
+        scheduler.set_sigmas(8, 0.05, 50.0)
+    torch.testing.assert_close(ours.timesteps, theirs.timesteps)
+    torch.testing.assert_close(ours.sigmas, theirs.sigmas)
+    ours.set_timesteps(8)
+    assert float(ours.timesteps[-1]) == pytest.approx(1e-5)
