@@ -128,6 +128,26 @@ def _inverted_noise(settings: Settings) -> bool:
     return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling"))
 
 
+def _no_signal(settings: Settings) -> bool:
+    """A noise prediction, on a schedule that ends in nothing but noise."""
+    return bool(settings.get("rescale_betas_zero_snr")) and (
+        settings.get("prediction_type") == "epsilon"
+    )
+
+
+def _ends_twice(settings: Settings) -> bool:
+    """A curve to sigma_min, then a step to sigma_min, of order 3."""
+    curved = "sigma_schedule" in settings or any(
+        settings.get(f"use_{c}")
+        for c in ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
+    )
+    return bool(
+        curved
+        and settings.get("final_sigmas_type") == "sigma_min"
+        and settings.get("solver_order") == 3
+    )
+
+
 # --- the table --------------------------------------------------------------------------------
 # In the order of the registry, what concerns many classes last. Sentences say who does what.
 
@@ -155,6 +175,19 @@ _EDM = (
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
+    # --- DDPM ---
+    Quirk(
+        "ddpm-log-root",
+        "The root of a logarithm",
+        ("DDPMScheduler", "DDPMParallelScheduler"),
+        "variance_type fixed_large_log",
+        "The logarithm of the variance is taken for the variance, and its root is NaN.",
+        "The variance is that of fixed_large.",
+        "NaN instead of the sample",
+        lambda s: s.get("variance_type") == "fixed_large_log",
+        "mathematics",
+        "NaN is not reproduced.",
+    ),
     # --- DDIM ---
     Quirk(
         "ddim-stride",
@@ -319,6 +352,19 @@ QUIRKS: tuple[Quirk, ...] = (
         "sigma_down is sigma_next^2 / sigma.",
         "midpoint times off by up to 2.5; NaN for 2 steps over 4000 training steps, never here",
     ),
+    Quirk(
+        "ancestral-cancellation",
+        "Long ancestral steps",
+        ("EulerAncestralDiscreteScheduler", "DPMPP2SAncestralScheduler"),
+        "few steps, or a steep noise schedule",
+        "sigma_down is a float32 difference, which cancels in long steps, down to NaN; "
+        "k-diffusion's too.",
+        "sigma_down is sigma_next^2 / sigma.",
+        "NaN for 4 cosine steps of Euler a; 2 steps of DPM++ 2S a leave k-diffusion's by 3e-4",
+        always,
+        "mathematics",
+        "Rounding errors and NaN are not reproduced; on usual grids both agree to 1e-5.",
+    ),
     # --- DPM++ SDE ---
     Quirk(
         "dpm-sde-copy",
@@ -402,17 +448,17 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "still-step",
         "A step of no length",
-        ("DPMSolverMultistepScheduler",),
-        "a sigma curve that ends at sigma_min, with final_sigmas_type sigma_min",
+        (
+            "DPMSolverMultistepScheduler",
+            "UniPCMultistepScheduler",
+            "EDMDPMSolverMultistepScheduler",
+        ),
+        "solver_order 3, a sigma curve that ends at sigma_min, and final_sigmas_type sigma_min; "
+        "UniPC without lower_order_final",
         "0 / 0: the last sample is NaN.",
         "A step of no length changes nothing.",
         "NaN instead of the sample",
-        lambda s: (
-            s.get("final_sigmas_type") == "sigma_min"
-            and any(
-                s.get(f"use_{c}") for c in ("karras_sigmas", "exponential_sigmas", "lu_lambdas")
-            )
-        ),
+        _ends_twice,
         "mathematics",
         "NaN is not reproduced.",
     ),
@@ -447,6 +493,18 @@ QUIRKS: tuple[Quirk, ...] = (
         lambda s: str(s.get("algorithm_type")).startswith("sde"),
         "mathematics",
         "NaN is not reproduced.",
+    ),
+    Quirk(
+        "given-flow-times",
+        "Given times are passed over",
+        ("DPMSolverSinglestepScheduler", "DPMSolverMultistepScheduler"),
+        "set_timesteps(timesteps=...) with use_flow_sigmas",
+        "The scheduler's own grid of as many steps is taken; DPMSolverMultistep crashes.",
+        "A time is T times its level.",
+        "times 900, 600, 300 become 999, 666, 332",
+        None,
+        "mathematics",
+        "Whoever gives times wants them.",
     ),
     # --- DEIS ---
     Quirk(
@@ -722,6 +780,70 @@ QUIRKS: tuple[Quirk, ...] = (
         "Crashes and NaN are not reproduced.",
     ),
     # --- many classes ---
+    Quirk(
+        "idle-last-draw",
+        "Noise is drawn that weighs nothing",
+        (
+            "DDIMScheduler",
+            "DDIMParallelScheduler",
+            "EulerDiscreteScheduler",
+            "EulerAncestralDiscreteScheduler",
+            "DPMSolverMultistepScheduler",
+            "DPMSolverSinglestepScheduler",
+            "EDMDPMSolverMultistepScheduler",
+            "CMStochasticIterativeScheduler",
+            "TCDScheduler",
+            "FlowMatchEulerDiscreteScheduler",
+        ),
+        "the last step of a stochastic run, which leads to no noise",
+        "Noise is drawn and multiplied by 0; consistency models multiply it by the root of a "
+        "rounding error.",
+        "Noise that weighs nothing is not drawn.",
+        "the generator stands elsewhere after the run: a second run with it has other noise; 9e-5 "
+        "of noise is left by a consistency model with sigma_min 0.1",
+        None,
+        "mathematics",
+        "Within a run every draw is upstream's; seed a generator for each run.",
+    ),
+    Quirk(
+        "zero-signal",
+        "A noise prediction where no signal is left",
+        (
+            "DDPMScheduler",
+            "DDIMScheduler",
+            "DDIMParallelScheduler",
+            "DDPMParallelScheduler",
+            "LCMScheduler",
+            "TCDScheduler",
+        ),
+        "rescale_betas_zero_snr with epsilon, at the last training step",
+        "The data prediction is divided by 0: infinite, or -1 and 1 where it is clipped.",
+        "At pure noise a noise prediction says nothing about the data.",
+        "a ValueError that names prediction_type, instead of a sample of signs",
+        _no_signal,
+        "mathematics",
+        "There is no data prediction to return.",
+    ),
+    Quirk(
+        "first-time-twice",
+        "A run that starts late",
+        (
+            "EulerDiscreteScheduler",
+            "KDPM2DiscreteScheduler",
+            "KDPM2AncestralDiscreteScheduler",
+            *(name for name in _OPEN_GRID if "Inverse" not in name),
+        ),
+        "a first time that occurs twice, as under use_karras_sigmas with the cosine schedule, "
+        "without set_begin_index",
+        "The run starts at the second place of its first time, and its last call is past the end.",
+        "A run from the start starts at the start.",
+        "an IndexError in the last call; NaN with KDPM2",
+        lambda s: (
+            bool(s.get("use_karras_sigmas")) and (s.get("beta_schedule") == "squaredcos_cap_v2")
+        ),
+        "mathematics",
+        "Crashes and NaN are not reproduced.",
+    ),
     Quirk(
         "v-on-flow",
         "v read as if the path were a circle",

@@ -6,6 +6,7 @@ upstream does is held by the parity tests where it is no crash.
 """
 
 import copy
+import inspect
 import math
 import pickle
 import re
@@ -245,6 +246,124 @@ def test_a_step_of_no_length_is_the_identity(algorithm: str, order: int, curve: 
     *_, last = run
     assert np.isfinite(last.after).all()
     assert np.abs(last.after - last.shown).max() <= 1e-6
+
+
+@pytest.mark.quirk("still-step", "paper")
+@pytest.mark.parametrize(
+    ("name", "curve"),
+    [
+        ("UniPCMultistepScheduler", {"use_beta_sigmas": True}),
+        ("UniPCMultistepScheduler", {"use_karras_sigmas": True}),
+        ("EDMDPMSolverMultistepScheduler", {"sigma_schedule": "exponential"}),
+    ],
+)
+def test_a_still_step_of_third_order(name: str, curve: dict[str, object]) -> None:
+    settings = {"solver_order": 3, "final_sigmas_type": "sigma_min", "lower_order_final": False}
+    scheduler = make(name, 6, **settings, **curve)
+    *_, last = walk(scheduler, lambda i, x: np.tanh(noise(i)), noise(1))
+    assert np.isfinite(last.after).all()
+    assert scheduler.row(5).x[0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.quirk("ddpm-log-root", "paper")
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDPMParallelScheduler"])
+def test_the_log_variance_is_that_of_the_variance(name: str) -> None:
+    rows = [
+        [make(name, 10, variance_type=kind).row(i) for i in range(10)]
+        for kind in ("fixed_large", "fixed_large_log")
+    ]
+    assert all(row.noise > 0.0 for row in rows[1][:-1])
+    for a, b in zip(*rows, strict=True):
+        assert (*a.x, *a.x0, a.noise) == pytest.approx((*b.x, *b.x0, b.noise))
+
+
+@pytest.mark.quirk("ancestral-cancellation", "paper")
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("EulerAncestralDiscreteScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+        ("DPMPP2SAncestralScheduler", {"timestep_spacing": "linspace"}),
+    ],
+)
+def test_long_ancestral_steps(name: str, config: dict[str, object]) -> None:
+    scheduler = make(name, 4, **config)
+    stage, row = scheduler.stages[0], scheduler.row(0)
+    sigma, landing = stage.here.sigma, stage.target.sigma
+    kept = sum(row.x) * sigma + sum(row.eps)  # of the noise that is there
+    assert math.hypot(kept, row.noise) == pytest.approx(landing, rel=1e-9)
+    if scheduler.order == 1:
+        assert kept == pytest.approx(landing**2 / sigma, rel=1e-6)
+
+
+@pytest.mark.quirk("given-flow-times", "paper")
+@pytest.mark.parametrize("name", ["DPMSolverSinglestepScheduler", "DPMSolverMultistepScheduler"])
+def test_times_given_to_a_flow(name: str) -> None:
+    scheduler = SCHEDULERS[name](use_flow_sigmas=True, prediction_type="flow_prediction")
+    scheduler.set_timesteps(timesteps=[900, 600, 300])
+    found = [(stage.t, stage.here.sigma) for stage in scheduler.stages]
+    assert found == [(t, pytest.approx(t / 1000)) for t in (900, 600, 300)]
+
+
+@pytest.mark.quirk("idle-last-draw", "paper")
+@pytest.mark.parametrize(
+    ("name", "config", "step"),
+    [
+        ("DDIMScheduler", {}, {"eta": 0.5}),
+        ("DDIMParallelScheduler", {}, {"eta": 0.5}),
+        ("EulerDiscreteScheduler", {"prediction_type": "sample"}, {"s_churn": 5.0}),
+        ("EulerAncestralDiscreteScheduler", {}, {}),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
+        ("DPMSolverSinglestepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
+        ("EDMDPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
+        ("CMStochasticIterativeScheduler", {}, {}),
+        ("TCDScheduler", {}, {}),
+        ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, {}),
+    ],
+)
+def test_noise_that_weighs_nothing_is_not_drawn(
+    name: str, config: dict[str, object], step: dict[str, object]
+) -> None:
+    """A draw before the last step, none in it."""
+    scheduler = make(name, 3, **config)
+    generator, drawn, x = np.random.default_rng(1), [], noise(1)
+    for t in scheduler.timesteps:
+        before = generator.bit_generator.state
+        shown = scheduler.scale_model_input(x, t)
+        x = scheduler.step(np.tanh(shown), t, x, generator=generator, **step).prev_sample
+        drawn.append(generator.bit_generator.state != before)
+    assert any(drawn) and not drawn[-1]
+
+
+@pytest.mark.quirk("zero-signal", "paper")
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "LCMScheduler"])
+def test_a_noise_prediction_without_signal(name: str) -> None:
+    scheduler = make(name, 5, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(ValueError, match="prediction_type='epsilon'"):
+        scheduler.step(noise(2), scheduler.timesteps[0], noise(1))
+
+
+@pytest.mark.quirk("first-time-twice", "paper")
+@pytest.mark.parametrize("name", [q.classes for q in QUIRKS if q.slug == "first-time-twice"][0])
+def test_a_first_time_that_occurs_twice(name: str) -> None:
+    """Not told where it begins, a run begins at its first call, and makes all of them."""
+    high = {"sigma_max": 700.0} if name == "EulerDiscreteScheduler" else {}
+    scheduler = make(
+        name,
+        20,
+        use_karras_sigmas=True,
+        beta_schedule="linear" if high else "squaredcos_cap_v2",
+        **high,
+    )
+    times = scheduler.timesteps.tolist()
+    assert times.count(times[0]) > 1
+    takes_noise = "generator" in inspect.signature(scheduler.step).parameters
+    x = noise(1)
+    for done, t in enumerate(scheduler.timesteps, 1):
+        draw = {"generator": np.random.default_rng(done)} if takes_noise else {}
+        scheduler.scale_model_input(x, t)
+        x = scheduler.step(noise(2), t, x, **draw).prev_sample
+        assert scheduler.step_index == done
+    assert np.isfinite(x).all()
 
 
 @pytest.mark.quirk("trailing-extra", "diffusers", "paper")
