@@ -55,6 +55,7 @@ class CMStochasticIterativeScheduler(Scaled):
     consistency = True
     bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps",)
     _compatibles = ()
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "custom_timesteps")
 
     @configured
     def __init__(

@@ -11,8 +11,9 @@ from . import papers
 from . import params as p
 from .arrays import Array
 from .config import configured
-from .levels import Level, Stage, vp_level
+from .levels import Stage, vp_level
 from .scheduler import StepKey
+from .shelf import laid_out
 from .trained import CountedVpScheduler
 from .weights import Weights
 
@@ -42,7 +43,7 @@ class DDIMInverseScheduler(CountedVpScheduler):
     )
     ascends = True
     _starts_clean = True
-    _kept: ClassVar[tuple[str, ...]] = (*CountedVpScheduler._kept, "_stride", "_aims")
+    _kept: ClassVar[tuple[str, ...]] = (*CountedVpScheduler._kept, "_stride", "_aims", "_starts")
     _compatibles = ()
     _aliases: ClassVar[Mapping[str, str]] = {"set_alpha_to_zero": "set_alpha_to_one"}
 
@@ -71,6 +72,7 @@ class DDIMInverseScheduler(CountedVpScheduler):
         self._publish("initial_alpha_cumprod", np.array(initial))
         self._fresh_grid()
 
+    @laid_out
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.int64)
         self._install(times, np.append(self._rho_table[:1], self._rho_table), None)
@@ -91,30 +93,28 @@ class DDIMInverseScheduler(CountedVpScheduler):
     def _set_times(self, times: np.ndarray, n: int, device: Any) -> None:
         self._stride = self._train_steps // n
         upwards = times[::-1].copy()
-        #: Times that the steps lead to.
+        #: Training steps that the calls lead to, and those where they start; below 0 is the image.
         self._aims = tuple(upwards.tolist())
         if times[0] >= len(self._table):
             self._times, self._rhos = times.tolist(), ()
             self._check_visited()
         asked = np.append(0, upwards[:-1]) if self.compat == "paper" else upwards
-        levels = self._chain()
-        rhos = np.array([level.rho for level in levels], dtype=np.float32)
-        self._install(asked, rhos, n, device)
-
-    def _chain(self) -> list[Level]:
-        """Where each step starts, and where the last one ends."""
         if self.compat == "paper":
-            return [self._here(t) for t in (0, *self._aims)]
-        return [*(self._below(t) for t in self._aims), self._here(self._aims[-1])]
-
-    def _below(self, t: int) -> Level:
-        """The level one stride below, which is the image itself below the first training step."""
-        before = min(t - self._stride, self._train_steps - 1)
-        return self._here(before) if before >= 0 else vp_level(before, self._initial_abar)
+            self._starts = (0, *self._aims[:-1])
+        else:
+            last = self._train_steps - 1
+            self._starts = tuple(min(t - self._stride, last) for t in self._aims)
+        visited = np.array((*self._starts, self._aims[-1]))
+        power = self._table[np.maximum(visited, 0)].astype(np.float64)
+        power[visited < 0] = self._initial_abar
+        self._install(asked, (np.sqrt(1.0 - power) / np.sqrt(power)).astype(np.float32), n, device)
 
     def _make_stages(self) -> tuple[Stage, ...]:
-        calls = zip(self._times, self._chain(), self._aims, strict=False)
-        return tuple(Stage(float(t), here, self._here(aim)) for t, here, aim in calls)
+        stages = []
+        for t, start, aim in zip(self._times, self._starts, self._aims, strict=False):
+            here = self._here(start) if start >= 0 else vp_level(start, self._initial_abar)
+            stages.append(Stage(float(t), here, self._here(aim)))
+        return tuple(stages)
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         target = past[0].target

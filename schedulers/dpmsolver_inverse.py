@@ -11,6 +11,7 @@ from . import params as p
 from .checks import check_steps
 from .config import configured
 from .dpmsolver import DPMSolverMultistepScheduler
+from .shelf import laid_out
 
 
 class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
@@ -76,6 +77,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         self._begin(tensor_format)
 
+    @laid_out
     def _fresh_grid(self) -> None:
         times = np.arange(self._train_steps, dtype=np.float32)
         self._install(times, self._rho_table.copy(), None)

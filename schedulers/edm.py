@@ -19,6 +19,7 @@ from .open_grid import Multistep
 from .output import StepOutput
 from .prediction import Reading
 from .scheduler import Scaled, StepKey
+from .shelf import laid_out
 from .tables import linspace32
 from .weights import Weights
 
@@ -52,6 +53,10 @@ class EdmScheduler(Scaled):
                 f"sigma_max={config['sigma_max']:g}."
             )
         self._start(tensor_format)
+        self._fresh_grid(n, final)
+
+    @laid_out
+    def _fresh_grid(self, n: int, final: float) -> None:
         self._lay_out(self._curve(self._ramp(n)), final, None)
 
     @property

@@ -17,6 +17,7 @@ from .levels import Level, Stage
 from .rules.adams import ADAMS_BASHFORTH
 from .rules.exponential import transfer_row
 from .scheduler import CountedScheduler, StepKey
+from .shelf import laid_out
 from .tables import linspace32
 from .weights import Weights
 
@@ -44,6 +45,7 @@ class IPNDMScheduler(CountedScheduler):
     good_for = "v-prediction models of continuous time, as in v-diffusion."
     reference = papers.PNDM.at("Eq. 12 with growing order; v-diffusion iplms_sample.")
     _depth = 4
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_grid_levels")
     _keeps = frozenset({"eps"})
     #: Order of the multistep method, under upstream's name.
     pndm_order = 4
@@ -59,7 +61,7 @@ class IPNDMScheduler(CountedScheduler):
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         self._start(tensor_format)
         steps = num_train_timesteps if trained_betas is None else len(trained_betas) - 1
-        self._lay_out(max(1, steps), None, None)
+        self._fresh_grid(max(1, steps))
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Lay out a run of N steps.
@@ -79,6 +81,10 @@ class IPNDMScheduler(CountedScheduler):
                 f"trained_betas holds {len(given)} levels; num_inference_steps={n} needs {n + 1}."
             )
         self._lay_out(n, n, device)
+
+    @laid_out
+    def _fresh_grid(self, steps: int) -> None:
+        self._lay_out(steps, None, None)
 
     def _lay_out(self, steps: int, n: int | None, device: Any) -> None:
         given = self.config["trained_betas"]

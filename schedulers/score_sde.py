@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
+from . import papers, spacing
 from . import params as p
 from .arrays import Array, Generator, backend_of, host_values, torch_backend
 from .checks import check_steps, check_training_steps
 from .config import configured
-from .levels import Level, Stage, ve_level, vp_level
+from .levels import Level, Stage, ve_level
 from .output import SdeOutput
 from .prediction import Reading
 from .rules.exponential import posterior_row, posterior_std
@@ -85,6 +85,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     weighs_by_norms = True
     reference = papers.SCORE_SDE.at("Equations 46 and 47, algorithms 2 and 4.")
     _compatibles = ()
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_levels", "_visited")
 
     @configured
     def __init__(
@@ -169,8 +170,8 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
             visited = (times * np.float32(n - 1)).astype(np.int64)
         self._install(times, sigmas, steps)
         self._publish("discrete_sigmas", levels)
-        self._levels: list[float] = levels.tolist()
-        self._visited: list[int] = visited.tolist()
+        self._levels: tuple[float, ...] = tuple(levels.tolist())
+        self._visited: tuple[int, ...] = tuple(visited.tolist())
 
     def _between(self, t: float, index: int) -> Stage:
         """The step that leads down from an entry of ``discrete_sigmas``."""
@@ -382,6 +383,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     )
     reference = papers.SCORE_SDE.at("Equations 11 and 33, appendix F.")
     _compatibles = ()
+    _kept = ("_times", "_rhos", "num_inference_steps", "_alters")
 
     @configured
     def __init__(
@@ -412,27 +414,28 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
         """
         n = check_steps(num_inference_steps, None)
         times = linspace32(1.0, self.config["sampling_eps"], n)
-        levels = [self._at(t) for t in times.tolist()]
-        if levels[-1].sigma == 0.0:
+        alphas, sigmas = self._process(times.astype(np.float64))
+        if sigmas[-1] == 0.0:
             raise ValueError(
                 f"sampling_eps={self.config['sampling_eps']!r} is a time without noise: choose a "
                 "larger one."
             )
-        rhos = np.array([level.rho for level in levels] + [0.0], dtype=np.float32)
-        self._install(times, rhos, n, device)
+        self._install(times, spacing.ended(sigmas / alphas, 0.0), n, device)
 
-    def _at(self, t: float) -> Level:
-        """The level of a time; rounded to float32 as upstream, whose root of 1 - alpha^2 shows it."""
+    def _process(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The alpha and sigma of times; rounded to float32 as upstream, whose sigma shows it."""
         low, high = float(self.config["beta_min"]), float(self.config["beta_max"])
         if self.compat == "paper":
             log = -0.25 * t**2 * (high - low) - 0.5 * t * low
-            return Level(t, math.exp(log), math.sqrt(-math.expm1(2.0 * log)))
-        f = np.float32
-        log32 = f(-0.25) * (f(t) * f(t)) * f(high - low) - f(0.5) * f(t) * f(low)
-        return vp_level(t, float(f(math.exp(2.0 * float(log32)))))
+            return np.exp(log), np.sqrt(-np.expm1(2.0 * log))
+        f, t = np.float32, t.astype(np.float32)
+        log = f(-0.25) * (t * t) * f(high - low) - f(0.5) * t * f(low)
+        power = np.exp(2.0 * log.astype(np.float64)).astype(f).astype(np.float64)
+        return np.sqrt(power), np.sqrt(1.0 - power)
 
     def _make_stages(self) -> tuple[Stage, ...]:
-        levels = [*(self._at(t) for t in self._times), Level(0.0, 1.0, 0.0)]
+        parts = (part.tolist() for part in self._process(np.array(self._times)))
+        levels = [*map(Level, self._times, *parts), Level(0.0, 1.0, 0.0)]
         return tuple(Stage(a.t, a, b) for a, b in itertools.pairwise(levels))
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
@@ -496,8 +499,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
         """Levels of any times in [0, 1]."""
         if times.min() < 0.0 or times.max() > 1.0:
             raise ValueError(f"timesteps={times.tolist()!r} must lie in [0, 1].")
-        levels = [self._at(t) for t in times.tolist()]
-        return np.array([lv.alpha for lv in levels]), np.array([lv.sigma for lv in levels])
+        return self._process(times)
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:

@@ -41,11 +41,13 @@ def linspace32(start: float, end: float, n: int) -> Float32:
     first, last = np.float32(start), np.float32(end)
     if n == 1:
         return np.array([first], dtype=np.float32)
-    step = np.float64(np.float32((last - first) / np.float32(n - 1)))
-    i = np.arange(n, dtype=np.float64)
-    up = np.float64(first) + step * i
-    down = np.float64(last) - step * (n - 1 - i)
-    return np.where(i < n // 2, up, down).astype(np.float32)
+    # Products and sums are float64, rounded once.
+    half, step = n // 2, float(np.float32((last - first) / np.float32(n - 1)))
+    far = np.arange(n - half, dtype=np.float64) * step
+    numbers = np.empty(n, np.float32)
+    numbers[:half] = float(first) + far[:half]
+    numbers[half:] = float(last) - far[::-1]
+    return numbers
 
 
 def _cosine(t: float) -> float:
