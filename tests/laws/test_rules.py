@@ -56,7 +56,7 @@ def test_beta_quantiles_are_those_of_the_distribution(n: int) -> None:
     from scipy.special import betaincinv
 
     expected = betaincinv(0.6, 0.6, 1.0 - np.linspace(0, 1, n))
-    assert np.abs(beta_quantiles(n) - expected).max() < 1e-14
+    assert np.abs(beta_quantiles(n) - expected).max() < 1e-15
 
 
 @pytest.mark.parametrize("form", ["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"])
