@@ -7,8 +7,8 @@
 Counts do not depend on the machine. Times do, so both sides run in one process, loop after loop in
 turn, and what is printed is the ratio of the medians (ours / theirs; below 1 is faster). Steps are
 timed in loops of 20 with a model that costs nothing, ``set_timesteps`` left out; a "run" has it
-in. ``set_timesteps`` itself, and reading ``timesteps``, is timed for a number of steps that the
-process has seen for this config ("again") and for one that it has not ("new").
+in. ``set_timesteps`` itself, and reading ``timesteps``, is timed for 20 steps over and over
+("again"), and for 21 to 40 steps in turn, none of which ours has kept from before ("new").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,7 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from schedulers import SCHEDULERS, shelf  # noqa: E402
+from schedulers import SCHEDULERS  # noqa: E402
 from schedulers.brownian import BrownianPath  # noqa: E402
 from tests.parity.oracle import DIFFUSERS, diffusers_scheduler, k_diffusion  # noqa: E402
 
@@ -47,6 +47,8 @@ Run: TypeAlias = Callable[[], object]
 TINY, LATENT = (1, 4, 8, 8), (1, 4, 64, 64)
 GOALS = {"tiny": 0.2, "latents": 0.35}
 STEPS = 20
+#: Numbers of steps that `set_timesteps` is timed for: one again and again, or new ones in turn.
+AGAIN, NEW = (STEPS,), range(21, 41)
 SYNCS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_assert_async"}
 
 
@@ -348,8 +350,8 @@ def measured(row: Row, device: str, seconds: float) -> Line:
     x, output = tensors(TINY, device)
     times = {
         "run": [whole(fresh(row, theirs, device), row, x, output) for theirs in sides],
-        "again": [grid(row, theirs, itertools.repeat(STEPS)) for theirs in sides],
-        "new": [grid(row, theirs, itertools.cycle(range(21, 41))) for theirs in sides],
+        "again": [grid(row, theirs, AGAIN) for theirs in sides],
+        "new": [grid(row, theirs, NEW) for theirs in sides],
         "constructor": [lambda theirs=theirs: made(row, theirs) for theirs in sides],
     }
     for title, runs in times.items():
@@ -376,16 +378,15 @@ def whole(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Ten
     return run
 
 
-def grid(row: Row, theirs: bool, numbers: Iterator[int], **config: object) -> Run:
+def grid(row: Row, theirs: bool, numbers: Sequence[int], **config: object) -> Run:
     """`set_timesteps` for one number of steps after the other, and a look at the times."""
     scheduler = made(row, theirs, **config)
-    fresh_each_time = not theirs and isinstance(numbers, itertools.cycle)
+    turns = itertools.cycle(numbers)
 
     def run() -> object:
-        if fresh_each_time:
-            shelf._shelf.cache_clear()
-            vars(scheduler).pop("_shelf_of", None)
-        scheduler.set_timesteps(next(numbers))
+        if numbers is NEW and not theirs:
+            scheduler._shelf()._grids.clear()
+        scheduler.set_timesteps(next(turns))
         return scheduler.timesteps
 
     return run
@@ -429,8 +430,10 @@ def table(lines: Sequence[Line], markdown: bool) -> str:
 
 
 def curves(seconds: float) -> None:
-    """Print the time of `set_timesteps` with each sigma curve."""
-    print("\nset_timesteps and timesteps: microseconds      again    new  diffusers  ratios")
+    """Print the time of `set_timesteps` with each sigma curve, each side timed by itself."""
+    print(
+        f"\nset_timesteps and timesteps: microseconds  {'20 steps again':>26s}{'21..40 new':>26s}"
+    )
     seen = set()
     for row in ROWS:
         names = {parameter.name for parameter in SCHEDULERS[row.scheduler].parameters()}
@@ -443,14 +446,14 @@ def curves(seconds: float) -> None:
                 continue
             seen.add((row.scheduler, option))
             config = {option: True}
-            again = grid(row, False, itertools.repeat(STEPS), **config)
-            new = grid(row, False, itertools.cycle(range(21, 41)), **config)
-            theirs = grid(row, True, itertools.repeat(STEPS), **config)
-            (a, b), (c,) = medians([again, theirs], seconds, "cpu"), medians([new], seconds, "cpu")
-            print(
-                f"  {row.title:16s} {option:24s} {a * 1e6:8.1f} {c * 1e6:6.1f} {b * 1e6:10.1f}"
-                f"  {a / b:.4f} {c / b:.4f}"
-            )
+            line = f"  {row.title:16s} {option:24s}"
+            for numbers in (AGAIN, NEW):
+                ours, theirs = (
+                    medians([grid(row, side, numbers, **config)], seconds, "cpu")[0] * 1e6
+                    for side in (False, True)
+                )
+                line += f" {ours:7.1f} / {theirs:7.1f} {ours / theirs:.4f}"
+            print(line)
 
 
 def imports() -> None:
