@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sampling import Schedule
+from sampling.runner import STEPS_TO_IMAGE
 from schedulers import SCHEDULERS
-from schedulers.levels import Level, Stage
+from schedulers.levels import Level
 from schedulers.quirks import quirks_of
 from schedulers.weights import Weights, contributions
 from visualize.encode import number, numbers
@@ -28,6 +29,10 @@ __all__ = [
 ]
 
 CHURN_CAP = math.sqrt(2.0) - 1.0
+MOST_GROWTH = 4.0
+"""Growth of errors from which on the emoji show specks."""
+VISIBLE = 0.02
+"""Noise that an eye may find in an image of range -1 to 1: two to three grey levels of 255."""
 
 
 # --- columns ----------------------------------------------------------------------------------
@@ -96,27 +101,31 @@ GLYPHS = {"x": "x", "x0": "x̂₀", "eps": "ε̂", "noise": "z"}
 
 
 def terms(row: Weights) -> tuple[Term, ...]:
-    """The products of a row whose weight is not zero; together they are the update."""
+    """The products of a row whose weight is not rounding; together they are the update."""
     listed = [
         Term(w, symbol, lag)
-        for symbol, weights in (("x", row.x), ("x0", row.x0), ("eps", row.eps))
+        for symbol, weights in (
+            ("x", row.x), ("x0", row.x0), ("eps", row.eps), ("noise", (row.noise,))
+        )
         for lag, w in enumerate(weights)
-        if w != 0.0
-    ]
-    if row.noise != 0.0:
-        listed.append(Term(row.noise, "noise"))
-    return tuple(listed)
+    ]  # fmt: skip
+    least = 1e-12 * max((abs(term.w) for term in listed), default=0.0)
+    return tuple(term for term in listed if abs(term.w) > least)
+
+
+def factor(term: Term) -> str:
+    """The size of a weight as one writes it in front of a symbol: nothing for 1."""
+    size = short(abs(term.w))
+    return "" if size == "1" else size
 
 
 def equation(row: Weights) -> str:
     """The update with its numbers, as ``x ← 0.561 x + 0.611 x̂₀ − 0.172 x̂₀[−1]``."""
     written = ""
     for term in terms(row):
-        size = short(abs(term.w))
-        factor = "" if size == "1" else f"{size} "
         glyph = GLYPHS[term.symbol] + (f"[−{term.lag}]" if term.lag else "")
         sign = "−" if term.w < 0 else "+"
-        written += f" {sign} {factor}{glyph}"
+        written += f" {sign} {factor(term)} {glyph}".replace("  ", " ")
     if not written:
         return "x ← 0"
     return "x ←" + (written.removeprefix(" +"))
@@ -129,11 +138,16 @@ def equations(plan: Schedule) -> list[dict[str, Any]]:
         {
             "text": equation(row),
             "terms": [
-                {"w": number(term.w, 6), "symbol": term.symbol, "lag": term.lag}
+                {
+                    "w": number(term.w, 6),
+                    "size": factor(term),
+                    "symbol": term.symbol,
+                    "lag": term.lag,
+                }
                 for term in terms(row)
             ],
-            "call_weight": number(weights.calls[i], 6),
-            "weight_text": _percent(weights.calls[i]),
+            "call_weight": None if plan.upward else number(weights.calls[i], 6),
+            "weight_text": None if plan.upward else _percent(weights.calls[i]),
             "sentence": _sentence(plan, i, weights),
         }
         for i, row in enumerate(plan.rows)
@@ -176,7 +190,8 @@ def _sentence(plan: Schedule, i: int, weights: CallWeights) -> str:
     share = stage.here.sigma**2 / (stage.here.alpha**2 + stage.here.sigma**2)
     return (
         f"{_band(share)} (noise is {_percent(share)} of its variance): "
-        f"{_move(plan, i)}{_noise(row)}." + ("" if plan.upward else f" {_weight(weights, i)}")
+        f"{_move(plan, i)}{_noise(row)}."
+        + ("" if plan.upward else f" {_weight(plan, weights, i)}")
     )
 
 
@@ -191,8 +206,10 @@ def _band(share: float) -> str:
 def _move(plan: Schedule, i: int) -> str:
     stage, row = plan.stages[i], plan.rows[i]
     start, end = _place(stage.here), _place(stage.target)
-    if _stirs(stage, row):
-        return f"a Langevin step that stays at {start}, its length set by norms"
+    if _stirs(plan, i):
+        return f"a corrector (Langevin) step that stays at {start}"
+    if _still(plan, i):
+        return f"a step from {start} to the same level, which changes nothing"
     if i in plan.scheduler.rejected:
         if stage.target == _rejected_start(plan, i):
             return (
@@ -248,9 +265,23 @@ def _look(plan: Schedule, i: int) -> int:
     return i - first + 1
 
 
-def _stirs(stage: Stage, row: Weights) -> bool:
+def _stirs(plan: Schedule, i: int) -> bool:
     """Whether the call renews noise where it is (a Langevin corrector)."""
-    return stage.here == stage.target and row.noise > 0.0
+    stage = plan.stages[i]
+    return (
+        plan.scheduler.weighs_by_norms and stage.here == stage.target and plan.rows[i].noise > 0.0
+    )
+
+
+def _still(plan: Schedule, i: int) -> bool:
+    """Whether the call goes nowhere."""
+    stage = plan.stages[i]
+    return (
+        stage.here.rho == stage.target.rho
+        and not _corrects(plan.rows[i])
+        and not _is_trial(plan, i)
+        and not _stirs(plan, i)
+    )
 
 
 def _is_trial(plan: Schedule, i: int) -> bool:
@@ -259,24 +290,43 @@ def _is_trial(plan: Schedule, i: int) -> bool:
 
 
 def step_orders(plan: Schedule) -> list[int]:
-    """The order of every step; trial calls of a two-call solver are not steps of their own."""
-    return [order for i, order in enumerate(plan.orders) if not _is_trial(plan, i)]
+    """The order of every step; trial calls of a solver of many calls are no steps of their own.
+
+    Such a step has the order of its number of calls, though the last of them may not combine all.
+    """
+    return [
+        max(order, _look(plan, i))
+        for i, order in enumerate(plan.orders)
+        if not _is_trial(plan, i) and i not in plan.scheduler.rejected
+    ]
 
 
 def _noise(row: Weights) -> str:
     return f", with fresh noise of weight {short(row.noise)}" if row.noise else ""
 
 
-def _weight(weights: CallWeights, i: int) -> str:
+def _weight(plan: Schedule, weights: CallWeights, i: int) -> str:
     """The share of a call, in words."""
     weight = weights.calls[i]
     if weights.shown and i == len(weights.calls) - 1:
-        return "Its x̂₀ is the result."
-    place = (
-        "the sample that the last call turns into the result" if weights.shown else "the result"
-    )
+        noise = plan.rows[i].noise
+        return "Its x̂₀ is the result" + (f", under noise of {short(noise)}." if noise else ".")
     others = _visible(weights)
+    place = "the sample that the last call is shown" if weights.shown else "the result"
+    if abs(weight) < 1e-9:
+        return f"Its x̂₀ is no part of {place}: it acts only through what later calls predict."
+    total = _percent(sum(others))
+    if weight < 0.0:
+        return (
+            f"Its x̂₀ counts {_percent(weight)} in {place}: the rule takes it away, to carry on "
+            f"the change from it to newer predictions. All calls together make {total}."
+        )
     rank = ", more than any other" if len(others) > 1 and weight == max(others) else ""
+    if weight > 1.005:
+        return (
+            f"Its x̂₀ counts {_percent(weight)} in {place}{rank}: other calls count below zero, and all "
+            f"together make {total}."
+        )
     return f"Its x̂₀ makes up {_percent(weight)} of {place}{rank}."
 
 
@@ -327,7 +377,7 @@ class Facts:
 
     Attributes:
         plan: The schedule.
-        settings: Every parameter of the class with its present value.
+        settings: Every parameter of the class with its present value, and ``steps``.
         kind: ``"image"``, ``"plane"`` or ``"line"``.
         extent: Largest absolute coordinate that the model's data have.
     """
@@ -358,6 +408,7 @@ def chips(plan: Schedule, kind: str, extent: float) -> list[Chip]:
     """
     entries = SCHEDULERS[plan.spec.scheduler].parameters()
     settings = {entry.name: entry.default for entry in entries} | dict(plan.spec.config)
+    settings["steps"] = plan.spec.steps
     facts = Facts(plan, settings, kind, extent)
     found = list(_summary(facts))
     for look in WARNINGS:
@@ -371,34 +422,78 @@ def _summary(facts: Facts) -> Iterator[Chip]:
     yield Chip(
         "steps",
         f"{steps} · {calls}",
-        why="The model call is what costs time: compare schedulers at equal calls (NFE).",
+        why="Model calls (NFE) are what takes time: compare schedulers at equal calls."
+        + ("" if plan.nfe == plan.steps else " Some steps here ask the model more than once."),
     )
-    low = f"{short(plan.stages[-1].here.rho)} → " if plan.nfe > 1 else ""
-    end = "0" if facts.last.sigma == 0.0 else short(facts.last.rho)
+    low = f"{_ratio(plan.stages[-1].here)} → " if plan.nfe > 1 else ""
     yield Chip(
         "levels",
-        f"σ/α {short(facts.first.rho)} → {low}{end}",
-        why="Noise-to-signal ratio of the first call, of the last call, and of the result.",
+        f"σ/α {_ratio(facts.first)} → {low}{_ratio(facts.last)}",
+        why="Noise over signal: at the first call, at the last call, and in the result. 0 is "
+        "clean, ∞ is pure noise.",
     )
-    yield Chip(
-        "order",
-        _order_text(step_orders(plan)),
-        why="Order at which the rule works: it needs earlier calls to go beyond 1.",
-    )
+    yield from _order_chip(step_orders(plan))
     if plan.upward:
         yield Chip(
             "upward",
             "from clean to noise",
-            why="Inversion: the run starts from clean samples and finds the noise that a sampler "
-            "would make them of.",
+            why="Inversion: the run starts from a clean sample (here DDIM makes one in "
+            f"{STEPS_TO_IMAGE} steps) and ends in the noise that a deterministic sampler would "
+            "make it of. Edit an image by sampling from that noise with another class. Shares of "
+            "the result say nothing here and are left out.",
         )
+    yield from _adaptive_chip(facts)
     draws = sum(1 for row in plan.rows if row.noise)
+    stirs = sum(1 for i in range(plan.nfe) if _stirs(plan, i))
     if draws:
         yield Chip(
             "noise",
             f"fresh noise in {draws} of {_count(plan.nfe, 'call')}",
-            why="The result depends on the seed through every draw, not through x_T alone.",
+            why="The seed decides every draw, not only the noise that the run starts from."
+            + (
+                f" {_count(stirs, 'call')} of these are corrector (Langevin) steps: they stay at "
+                "their level, go a little along what the model says and add noise back. Their "
+                "length follows from norms in the run; the weights shown are what it is on "
+                "average."
+                if stirs
+                else ""
+            ),
         )
+
+
+def _ratio(level: Level) -> str:
+    return "0" if level.sigma == 0.0 else short(level.rho)
+
+
+def _order_chip(orders: list[int]) -> Iterator[Chip]:
+    most = max(orders)
+    why = (
+        f"With small steps, twice as many divide the error by about {2**most} (2 to the power of "
+        "the order)."
+    )
+    if most > 1:
+        why += (
+            " Orders above 1 combine several model calls; where these are not at hand, at the "
+            "start or the end, the order is lower."
+        )
+    yield Chip("order", _order_text(orders), why=why)
+
+
+def _adaptive_chip(facts: Facts) -> Iterator[Chip]:
+    """Where the scheduler chooses its steps: how many it took."""
+    plan = facts.plan
+    if SCHEDULERS[plan.spec.scheduler].call_form != "adaptive":
+        return
+    refused = sum(1 for i in plan.scheduler.rejected if not _corrects(plan.rows[i]))
+    yield Chip(
+        "adaptive",
+        f"{plan.steps} steps taken, {refused} rejected",
+        why="The scheduler takes every step at two orders. Where they differ by more than rtol "
+        f"({short(float(facts.settings['rtol']))} of the sample) and atol "
+        f"({short(float(facts.settings['atol']))}) allow, it goes back and tries a shorter one. "
+        "So the number of steps cannot be set. Smaller tolerances take more calls; another seed "
+        "or model may take another number.",
+    )
 
 
 def _order_text(orders: list[int]) -> str:
@@ -420,10 +515,17 @@ def _warn_terminal(facts: Facts) -> Iterator[Chip]:
     change: dict[str, Any] | None = None
     late = top is not None and facts.plan.stages[0].t < top - 0.5
     why = (
-        "The run starts from pure noise, but at the first level the model expects some signal: "
-        "brightness and layout drift towards the mean."
+        "SNR is signal over noise, α²/σ². The run starts from pure noise, but at its first level "
+        "the model expects some signal and takes part of the noise for it: brightness and layout "
+        "lean to the average."
+        if snr < 1.0
+        else "SNR is signal over noise, α²/σ². The run starts from pure noise, but at its first "
+        "level the model expects a sample that is nearly clean, and leaves most of the noise in."
     )
-    if late and "timestep_spacing" in facts.settings:
+    if _small_start(facts):
+        fix = 'compat="paper" starts at the highest level.'
+        change = {"config.compat": "paper"}
+    elif late and "timestep_spacing" in facts.settings:
         why += f" The first call is at t = {short(facts.plan.stages[0].t)} of {top}."
         fix = 'timestep_spacing="trailing" starts at the last training time.'
         change = {"config.timestep_spacing": "trailing"}
@@ -438,18 +540,39 @@ def _warn_terminal(facts: Facts) -> Iterator[Chip]:
     else:
         fix = "A larger sigma_max."
     yield Chip(
-        "terminal-snr", f"starts at SNR {short(snr)}: never pure noise", "warn", why, fix, change
+        "terminal-snr",
+        f"starts at SNR {short(snr)}: {'never pure noise' if snr < 1.0 else 'nearly clean'}",
+        "warn",
+        why,
+        fix,
+        change,
     )
+
+
+def _small_start(facts: Facts) -> bool:
+    """Whether the run starts from the smallest level, as diffusers does with a single step."""
+    return any(_meets(facts, slug) for slug in ("edm-one-exponential", "sde-ve-truncated-index"))
+
+
+def _meets(facts: Facts, slug: str) -> bool:
+    """Whether the run meets a quirk."""
+    known = quirks_of(facts.plan.spec.scheduler)
+    return any(quirk.slug == slug and quirk.active(facts.settings) for quirk in known)
 
 
 def _warn_epsilon(facts: Facts) -> Iterator[Chip]:
     if facts.settings.get("prediction_type") == "epsilon" and facts.first.rho > 1000:
+        rho = facts.first.rho
         yield Chip(
             "epsilon-zero-snr",
-            "epsilon prediction at SNR 0",
+            "epsilon prediction from pure noise",
             "warn",
-            "x̂₀ = (x − σ ε̂)/α: at the first call an error of the model is multiplied by "
-            f"{short(facts.first.rho)}.",
+            "x̂₀ = (x − σ ε̂)/α. At the first call "
+            + (
+                f"an error in ε̂ is {short(rho)} times as large in x̂₀."
+                if math.isfinite(rho)
+                else "α is 0, so that ε̂ says nothing about x̂₀."
+            ),
             'prediction_type="v_prediction" or "sample".',
             {"config.prediction_type": "v_prediction"},
         )
@@ -462,17 +585,18 @@ def _warn_start(facts: Facts) -> Iterator[Chip]:
     wanted = facts.first.scale
     if 0.9 < given / wanted < 1.1:
         return
+    if facts.first.rho < 1.0 and facts.plan.spec.sigmas is None:
+        return  # that the run starts nearly clean says it
     if _squared(facts):
         levels = [stage.here.rho for stage in facts.plan.stages]
-        high = sum(1 for rho in levels if rho > 80.0)
-        low = sum(1 for rho in levels if rho < 0.004)
+        idle = sum(1 for rho in levels if not 0.004 <= rho <= 80.0)
         why = (
             "As in diffusers, the noise levels are the squares of the ones meant. The model is "
             f"told a first level of {short(wanted)} while the sample has {short(given)}."
         )
-        if high + low:
+        if idle:
             why += (
-                f" {high + low} of {len(levels)} calls are spent above 80 or below 0.004, where "
+                f" {idle} of {_count(len(levels), 'call')} fall above 80 or below 0.004, where "
                 "they change next to nothing."
             )
         yield Chip(
@@ -488,8 +612,8 @@ def _warn_start(facts: Facts) -> Iterator[Chip]:
         "start",
         f"starts with noise {short(given)} instead of {short(wanted)}",
         "warn",
-        "The initial noise is not what the first level says, so the model takes its own "
-        "noise for signal or the reverse.",
+        f"The first level says that the sample has a standard deviation of {short(wanted)}; the "
+        f"initial noise has {short(given)}. The model takes noise for signal, or signal for noise.",
         "Another spacing, or other sigmas.",
     )
 
@@ -508,17 +632,17 @@ def _warn_order(facts: Facts) -> Iterator[Chip]:
             "order-unreached",
             f"order {wanted} is never reached",
             "warn",
-            f"Order {wanted} looks at {wanted} calls; this run has {_count(len(orders), 'call')} "
-            "and starts and ends at lower order.",
+            f"Order {wanted} needs {wanted} calls in a row. This run has "
+            f"{_count(len(orders), 'step')}, of order {', '.join(str(order) for order in orders)}.",
             f"At least {2 * wanted - 1} steps, or a lower order.",
             {"steps": 2 * wanted - 1},
         )
     elif max(orders) > 1 and 2 * orders.count(max(orders)) < len(orders):
         yield Chip(
             "order-short",
-            f"only {orders.count(max(orders))} of {len(orders)} steps at order {max(orders)}",
+            f"order {max(orders)} in only {orders.count(max(orders))} of {len(orders)} steps",
             "warn",
-            "The steps at lower order dominate the error, so the higher order buys little.",
+            "The steps of lower order make most of the error, so the higher order gains little.",
             "More steps.",
         )
 
@@ -526,33 +650,46 @@ def _warn_order(facts: Facts) -> Iterator[Chip]:
 def _warn_amplified(facts: Facts) -> Iterator[Chip]:
     if facts.plan.upward:
         return
-    total = sum(abs(weight) for weight in _visible(call_weights(facts.plan)))
-    if total > 10.0 and _overshoots(facts):
+    last, row = facts.plan.stages[-1].here, facts.plan.rows[-1]
+    removed = sum(-weight for weight in row.eps) / last.sigma if last.sigma else 0.0
+    growth = amplification(facts.plan)
+    if removed > 2.0 and _meets(facts, "sde-vp-euler"):
         yield Chip(
             "overshoot",
-            f"{facts.plan.steps} steps overshoot",
+            f"{_count(facts.plan.steps, 'step')} overshoot",
             "warn",
-            "diffusers takes every step as 1/N long. The last levels lie closer together than that, "
-            "so below about 500 steps the result is noise.",
-            'compat="paper" takes the exact transition between two levels.',
+            "diffusers takes every step as 1/N of the time, though the times lie closer together. "
+            f"The last step removes {short(removed)} times the noise that is there: what should "
+            "be taken away is put in with the opposite sign.",
+            'compat="paper" takes the exact transition between two levels; many more steps help, '
+            "too.",
             {"config.compat": "paper"},
         )
-    elif total > 10.0:
+    elif growth > MOST_GROWTH:
         yield Chip(
             "amplified",
-            f"errors of the model enlarged up to ×{short(total)}",
+            f"errors of the model may grow ×{short(growth)}",
             "warn",
-            "The weights of the calls have both signs and add up to this much in size: the steps "
-            "are too long for the rule, and what the model gets wrong is multiplied.",
+            "Predictions are added and subtracted with large weights. If each x̂₀ were wrong by "
+            "its level's share of noise, σ/√(α²+σ²), these errors could add up to "
+            f"{short(growth)}; without subtraction they stay below 1. The steps are too long for "
+            "the rule: expect specks and wrong colours.",
             "More steps, a lower order, or a spacing without long last steps.",
         )
 
 
-def _overshoots(facts: Facts) -> bool:
-    """Whether steps are longer than the way between their levels, the quirk of the VP score SDE."""
-    name = facts.plan.spec.scheduler
-    return any(
-        quirk.slug == "sde-vp-euler" and quirk.active(facts.settings) for quirk in quirks_of(name)
+def amplification(plan: Schedule) -> float:
+    """Largest error of the result if every data prediction is wrong by its share of noise.
+
+    A model cannot be wrong by more than what is hidden: near the clean end by little. So each
+    weight counts times sigma / sqrt(alpha^2 + sigma^2). Rules whose weights are all positive
+    stay below 1.
+    """
+    weights = _visible(call_weights(plan))
+    levels = [stage.here for stage in plan.stages]
+    return sum(
+        abs(weight) * level.sigma / math.hypot(level.alpha, level.sigma)
+        for weight, level in zip(weights, levels, strict=False)
     )
 
 
@@ -568,8 +705,8 @@ def _warn_final_order(facts: Facts) -> Iterator[Chip]:
             "final-order",
             f"order {facts.plan.orders[-1]} in the last of few steps",
             "warn",
-            "Below 15 steps the last one extrapolates over a long way in log σ, which can leave "
-            "artefacts.",
+            f"With {_count(facts.plan.steps, 'step')} the last one is long, and at this order it "
+            "extrapolates: specks and halos may stay.",
             "lower_order_final=True or euler_at_final=True.",
             {"config.lower_order_final": True},
         )
@@ -583,13 +720,13 @@ def _warn_noise(facts: Facts) -> Iterator[Chip]:
         return  # made for few calls: each noises its prediction anew
     eta = facts.settings.get("eta")
     name = f"eta {short(float(eta))}" if eta else "fresh noise"
-    fix = "eta=0, or 20 calls and more." if eta else "20 calls and more."
+    fix = "eta=0, or more steps." if eta else "More steps, or a scheduler without fresh noise."
     yield Chip(
         "noise-few",
         f"{name} with {_count(plan.nfe, 'call')}",
         "warn",
-        "What a step adds the later steps must remove: with few of them a stochastic rule makes "
-        "larger errors than a deterministic one.",
+        "Noise that one step adds must be removed by later ones. With few calls that leaves "
+        "larger errors than a rule without fresh noise makes.",
         fix,
         {"config.eta": 0.0} if eta else None,
     )
@@ -605,7 +742,8 @@ def _warn_churn(facts: Facts) -> Iterator[Chip]:
             "churn-nothing",
             "s_churn adds nothing here",
             "warn",
-            "No visited level gets fresh noise: none lies between the bounds, or s_noise is 0.",
+            "Churn lifts the noise of levels between its lower and upper bound, times s_noise. "
+            "Here no level lies between them, or s_noise is 0.",
             "A smaller lower bound, a larger upper bound, or s_churn=0.",
             {"config.s_churn": 0.0},
         )
@@ -614,8 +752,8 @@ def _warn_churn(facts: Facts) -> Iterator[Chip]:
             "churn-cap",
             f"s_churn beyond its cap of {short(cap)}",
             "warn",
-            f"gamma = s_churn / {facts.plan.steps} is cut at √2 − 1 = 0.414 in every step: more "
-            "changes nothing.",
+            f"Churn lifts the noise level of each step by the factor 1 + s_churn / "
+            f"{facts.plan.steps}, but at most by √2. A larger s_churn changes nothing.",
             f"s_churn up to {short(cap)}, or more steps.",
             {"config.s_churn": math.floor(cap * 100.0) / 100.0},
         )
@@ -625,10 +763,10 @@ def _warn_clipping(facts: Facts) -> Iterator[Chip]:
     if facts.settings.get("thresholding") and facts.kind != "image":
         yield Chip(
             "thresholding",
-            "thresholding on what are no pixels",
+            "thresholding is for pixels",
             "warn",
-            "Dynamic thresholding squeezes x̂₀ into ±1, which is right for pixels only: points "
-            "and latents are bent.",
+            "Dynamic thresholding squeezes x̂₀ into ±1. Pixels lie there; these points do not, "
+            "and are bent.",
             "thresholding=False.",
             {"config.thresholding": False},
         )
@@ -641,8 +779,8 @@ def _warn_clipping(facts: Facts) -> Iterator[Chip]:
             "clipping",
             f"x̂₀ clipped at ±{short(reach)}",
             "warn",
-            f"clip_sample is made for pixels in ±1; the data of this model reach "
-            f"±{short(facts.extent)}, and what lies beyond is cut.",
+            f"clip_sample cuts x̂₀ at ±{short(reach)}, which suits pixels in ±1. The data of this "
+            f"model reach ±{short(facts.extent)}: what lies beyond is lost.",
             "clip_sample=False, or a larger clip_sample_range.",
             {"config.clip_sample": False},
         )
@@ -657,17 +795,26 @@ def _warn_range(facts: Facts) -> Iterator[Chip]:
     if not parts or _squared(facts):
         return
     whys = [
-        "Above 80 a sample cannot be told from noise and every model answers with the mean of "
+        "Above 80 a sample cannot be told from noise, and every model answers with the mean of "
         "its data."
     ] * bool(high)
     whys += ["Below 0.004 a call moves less than one grey level of 255."] * bool(low)
-    ends = " and ".join(
-        ["a smaller sigma_max or beta_end"] * bool(high) + ["a larger sigma_min"] * bool(low)
-    )
-    fix = f"{ends.capitalize()}, or another spacing."
+    ends = [f"a smaller {_known(facts, 'sigma_max', 'beta_end')}"] * bool(high)
+    ends += [f"a larger {_known(facts, 'sigma_min', 'beta_start')}"] * bool(low)
+    fix = f"{' and '.join(ends).capitalize()}, or another spacing."
     yield Chip(
-        "wasted", f"of {len(levels)} calls {' and '.join(parts)}", "warn", " ".join(whys), fix
+        "wasted",
+        f"of {_count(len(levels), 'call')} {' and '.join(parts)}",
+        "warn",
+        f"{' '.join(whys)} These calls are nearly wasted.",
+        fix,
     )
+
+
+def _known(facts: Facts, *names: str) -> str:
+    """The first of these parameters that the class has and that acts."""
+    inert = SCHEDULERS[facts.plan.spec.scheduler].inert(facts.settings)
+    return next((n for n in names if n in facts.settings and n not in inert), names[-1])
 
 
 def _warn_end(facts: Facts) -> Iterator[Chip]:
@@ -675,20 +822,35 @@ def _warn_end(facts: Facts) -> Iterator[Chip]:
     left = facts.last.rho
     if facts.plan.upward:
         return
-    if facts.last.sigma > 0.0 and left > 0.01:
+    if facts.last.sigma > 0.0 and left > VISIBLE:
+        grey = 127.5 * facts.last.sigma / facts.last.alpha
+        size = f" It is {short(grey)} grey levels of 255." if facts.kind == "image" else ""
+        fix, change = _remedy_end(facts)
         yield Chip(
             "noise-left",
             f"ends at σ/α {short(left)}",
             "warn",
-            "The run stops before the clean level, so this much noise stays in the result.",
-            *_remedy_end(facts),
+            f"The run stops before the clean level, so this much noise stays in the result.{size}",
+            fix,
+            change,
+        )
+    elif facts.last.sigma == 0.0 and facts.plan.rows[-1].noise > VISIBLE:
+        added = facts.plan.rows[-1].noise
+        yield Chip(
+            "noise-left",
+            f"noise of {short(added)} on the result",
+            "warn",
+            "As in diffusers, the last step adds noise after its prediction. Pipelines take "
+            "prev_sample_mean there, which is without it.",
+            'x̂₀ of the last call is clean; compat="paper" adds no noise at the end.',
+            {"config.compat": "paper"},
         )
     elif facts.last.sigma == 0.0 and start > 0.5 and facts.plan.nfe > 1:
         yield Chip(
             "last-jump",
             f"the last call jumps from σ/α {short(start)} to clean",
             "warn",
-            "The result is in effect x̂₀ of that level: an average over what is still possible, "
+            "The result is x̂₀ of that level: the average of all clean samples that still fit, "
             "hence blurred.",
             "More steps, or a spacing that ends lower.",
         )
@@ -702,7 +864,11 @@ def _remedy_end(facts: Facts) -> tuple[str, dict[str, Any] | None]:
         return 'final_sigmas_type="zero".', {"config.final_sigmas_type": "zero"}
     if facts.settings.get("set_alpha_to_one") is False:
         return "set_alpha_to_one=True.", {"config.set_alpha_to_one": True}
-    return "A spacing that ends lower.", None
+    return (
+        "This class has no setting that ends clean: take x̂₀ of the last call "
+        "(pred_original_sample).",
+        None,
+    )
 
 
 def _warn_table(facts: Facts) -> Iterator[Chip]:
@@ -715,8 +881,9 @@ def _warn_table(facts: Facts) -> Iterator[Chip]:
             "alphas-range",
             "alphas_cumprod leaves (0, 1]",
             "warn",
-            f"It runs from {short(float(values.max()))} to {short(float(values.min()))}: betas of "
-            "1 and more turn the signal off or around.",
+            "alphas_cumprod (α²) is the signal's share of the variance. Here it runs from "
+            f"{short(float(values.max()))} to {short(float(values.min()))}: a beta of 1 turns the "
+            "signal off, a larger one turns its sign.",
             "A beta_end below 1.",
         )
 
@@ -726,11 +893,12 @@ def _warn_stand_in(facts: Facts) -> Iterator[Chip]:
         return
     yield Chip(
         "stand-in",
-        "a denoiser stands in",
-        "info",
-        "This scheduler is made for consistency models. The models here return the mean of all clean samples that fit, which is blurred while "
-        "noise is high; a consistency model returns one of them. The levels, the weights and the "
-        "noise are the scheduler's own.",
+        "made for other models",
+        why="This scheduler belongs to consistency models, which jump from any noise to one clean "
+        "sample. The models here are denoisers: they return the average of all clean samples that "
+        "fit, which is blurred while noise is high. Levels, weights and noise are the "
+        "scheduler's own; only the predictions are not.",
+        fix="Take more steps than such a model needs, and read x̂₀ as what is known so far.",
     )
 
 
@@ -744,7 +912,7 @@ def _warn_before(facts: Facts) -> Iterator[Chip]:
         f"the last call is at t = {short(float(last))}, before the first training time",
         "warn",
         f"As in diffusers, times are counted down in strides of {total}/{facts.plan.spec.steps}, "
-        "and rounding lets one too many through: no model has been trained at it.",
+        "and rounding lets one time too many through. No model has been trained at it.",
         'compat="paper" leaves it out; other numbers of steps do not have it.',
         {"config.compat": "paper"},
     )
@@ -752,18 +920,16 @@ def _warn_before(facts: Facts) -> Iterator[Chip]:
 
 def _warn_grid(facts: Facts) -> Iterator[Chip]:
     plan = facts.plan
-    still = sum(
-        1
-        for stage, row in zip(plan.stages, plan.rows, strict=True)
-        if stage.here.rho == stage.target.rho and not _corrects(row) and not _stirs(stage, row)
-    )
+    still = [i for i in range(plan.nfe) if _still(plan, i)]
     if still:
+        ends = still == [plan.nfe - 1] and facts.settings.get("set_alpha_to_one") is False
         yield Chip(
             "still",
-            f"{_count(still, 'call')} without a move",
+            f"{_count(len(still), 'call')} without a move",
             "warn",
-            "Neighbouring entries of the grid are equal, so those calls go nowhere.",
-            "Fewer steps, or another spacing.",
+            "A step from a level to the same level changes nothing: the call is wasted.",
+            "set_alpha_to_one=True." if ends else "Fewer steps, or another spacing.",
+            {"config.set_alpha_to_one": True} if ends else None,
         )
     if SCHEDULERS[plan.spec.scheduler].call_form != "step":
         return
@@ -778,9 +944,12 @@ def _warn_grid(facts: Facts) -> Iterator[Chip]:
             "off-grid",
             f"steps land up to {_percent(math.expm1(widest))} off the grid",
             "warn",
-            "A step ends on another level than the one where the model is asked next, as in "
-            "diffusers: the error adds up.",
-            'compat="paper", or a number of steps that divides the training steps.',
+            "As in diffusers, steps end on another level than the one where the model is asked "
+            f"next, by up to {_percent(math.expm1(widest))} in σ/α. The model then misjudges how "
+            "much noise there is.",
+            'compat="paper" steps to the next level.'
+            if "compat" in facts.settings
+            else "Another spacing.",
             {"config.compat": "paper"} if "compat" in facts.settings else None,
         )
 

@@ -7,6 +7,10 @@ import { icon } from "./icons.js";
 
 const SPEEDS = [0.5, 1, 2, 4];
 const SYMBOLS = { x: ["x"], x0: ["x̂", "0"], eps: ["ε̂"], noise: ["z"] };
+const MEANINGS = {
+  x: "the sample", x0: "the model's clean prediction", eps: "the model's noise prediction",
+  noise: "fresh noise",
+};
 
 export class Detail {
   // actions: select(index), step(by), toggle(), speed(value), pick(sample)
@@ -33,6 +37,7 @@ export class Detail {
     this.title = h("h2", {});
     this.levels = h("p", { class: "ss-levels" });
     this.equation = h("div", { class: "ss-equation", role: "math" });
+    this.legend = h("p", { class: "ss-note ss-legend" });
     this.sentence = h("p", { class: "ss-sentence" });
     const button = (name, label, keys, act) => h("button", {
       type: "button", class: "ss-button", "data-action": name, title: `${label} (${keys})`,
@@ -65,7 +70,7 @@ export class Detail {
         this.speeds));
     this.text = h("div", { class: "ss-explain" },
       h("header", { class: "ss-explain-head" }, this.title, this.levels),
-      this.equation, this.sentence, this.transport);
+      this.equation, this.legend, this.sentence, this.transport);
     this.element = h("section", { class: "ss-card ss-detail", "aria-label": "The current step" },
       h("div", { class: "ss-view" }, this.frames, this.picker, this.pickerNote), this.text);
   }
@@ -132,32 +137,41 @@ export class Detail {
   }
 
   #tellEquation(equation) {
-    if (!equation) {
-      this.equation.replaceChildren();
-      return;
-    }
+    const terms = equation?.terms ?? [];
     const parts = [h("i", {}, "x"), " ← "];
-    equation.terms.forEach((term, k) => {
+    terms.forEach((term, k) => {
       const negative = term.w < 0;
       if (k > 0 || negative) parts.push(h("span", { class: "ss-op" }, negative ? (k ? " − " : "−") : " + "));
-      const size = Math.abs(term.w) === 1 ? "" : `${fmt(Math.abs(term.w))} `;
-      parts.push(h("span", { class: "ss-term" }, size,
-        h("i", { title: this.#symbolTitle(term) }, SYMBOLS[term.symbol]?.[0] ?? term.symbol,
-          SYMBOLS[term.symbol]?.[1] ? h("sub", {}, SYMBOLS[term.symbol][1]) : null,
+      const [letter, index] = SYMBOLS[term.symbol];
+      parts.push(h("span", { class: "ss-term" }, term.size ? `${term.size} ` : null,
+        h("i", { title: this.#meaning(term) }, letter, index ? h("sub", {}, index) : null,
           term.lag ? h("span", { class: "ss-lag" }, `[−${term.lag}]`) : null)));
     });
-    if (equation.terms.length === 0) parts.push("0");
+    if (terms.length === 0) parts.push("0");
     this.equation.replaceChildren(...parts);
-    this.equation.setAttribute("aria-label", equation.text);
+    // Spoken as words: screen readers spell hats and brackets.
+    const spoken = terms.map((term, k) => `${term.w < 0 ? "minus " : k ? "plus " : ""}`
+      + `${term.size ? `${term.size} times ` : ""}${this.#meaning(term)}`);
+    this.equation.setAttribute("aria-label", `The next sample is ${spoken.join(" ") || "zero"}.`);
+    this.#tellLegend(terms);
   }
 
-  #symbolTitle(term) {
-    const what = {
-      x: "the sample shown to the model", x0: "the model's clean prediction",
-      eps: "the model's noise prediction", noise: "fresh unit noise",
-    }[term.symbol];
-    if (!what) return "";
-    return term.lag ? `${what}, ${term.lag} ${term.lag === 1 ? "call" : "calls"} ago` : what;
+  // What the letters stand for, each once.
+  #tellLegend(terms) {
+    const letters = [...new Set(terms.map((term) => term.symbol))].flatMap((symbol) => [
+      h("i", {}, SYMBOLS[symbol][0], SYMBOLS[symbol][1] ? h("sub", {}, SYMBOLS[symbol][1]) : null),
+      ` ${MEANINGS[symbol]} · `,
+    ]);
+    const lags = terms.map((term) => term.lag).filter(Boolean);
+    const nearest = Math.min(...lags);
+    const older = lags.length
+      ? `[−${nearest}] of ${nearest === 1 ? "the call before" : `${nearest} calls before`}` : null;
+    if (!older && letters.length) letters.push(letters.pop().replace(/ · $/, ""));
+    this.legend.replaceChildren(...letters, ...(older ? [older] : []));
+  }
+
+  #meaning({ symbol, lag }) {
+    return `${MEANINGS[symbol]}${lag ? ` of ${lag === 1 ? "the call before" : `${lag} calls before`}` : ""}`;
   }
 
   // ---- pictures ------------------------------------------------------------------------------

@@ -26,9 +26,11 @@ export function plain(value) {
 }
 
 // What a call's share means wherever it is shown; the server computes and writes it.
-export const SHARE = "How much of the result is this call's clean prediction x̂₀, carried on by the "
-  + "weights of the later steps. Where the last call replaces the sample by its own x̂₀, the others "
-  + "are measured in the sample that it is given.";
+export const SHARE = "How much of the result is this call's clean prediction x̂₀: the weights of this "
+  + "and the later steps, multiplied out. Below zero: the rule takes it away, to carry on the change "
+  + "to newer predictions. All shares make about 100 %. What a call changes in later predictions is "
+  + "not counted. Where the last call's own x̂₀ is the result, the others are measured in the sample "
+  + "that it is shown.";
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";
