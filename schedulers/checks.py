@@ -17,6 +17,8 @@ from .arrays import away_from_host, backend_of, host_values
 CURVES = ("use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas")
 #: Longest run of a class that has no training steps to bound it.
 MOST_STEPS = 100_000
+#: Highest noise level: float32 still holds its square.
+MOST_SIGMA = 1e12
 
 
 def shown(value: Any) -> str:
@@ -160,6 +162,25 @@ def check_numbers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.float64)
 
 
+def check_table(
+    name: str, values: Any, low: float = -sys.float_info.max, high: float = sys.float_info.max
+) -> np.ndarray:
+    """Numbers of any shape as a float64 array, between two bounds, both allowed.
+
+    Raises:
+        TypeError: They are not numbers.
+        ValueError: They are out of bounds, not finite, or none at all.
+    """
+    try:
+        shape = np.shape(host_values(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}={shown(values)} must hold numbers.") from error
+    table = check_numbers(name, np.ravel(host_values(values)))
+    if not ((table >= low) & (table <= high)).all():
+        raise ValueError(f"{name}={shown(table.tolist())} must lie in [{low:g}, {high:g}].")
+    return table.reshape(shape)
+
+
 def check_times(
     timesteps: Any, train_steps: int, whole: bool, name: str = "timesteps"
 ) -> np.ndarray:
@@ -269,18 +290,35 @@ def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
         raise ValueError(f"timesteps cannot be given together with {used[0]}=True.")
 
 
-def check_batch_times(timesteps: Any, batch: int) -> np.ndarray:
+def check_batch_times(timesteps: Any, batch: int, name: str = "timesteps") -> np.ndarray:
     """Times of ``add_noise`` and ``get_velocity``: one for all, or one for each sample.
 
     Raises:
         TypeError: They are not numbers.
         ValueError: Not finite, not one-dimensional, or of another length.
     """
-    times = check_numbers("timesteps", timesteps)
+    times = check_numbers(name, timesteps)
     if len(times) not in (1, batch):
-        raise ValueError(f"timesteps holds {len(times)} times for {batch} samples; give one, or "
-                         "one for each.")  # fmt: skip
+        raise ValueError(
+            f"{name} holds {len(times)} times for {batch} samples; give one, or one for each."
+        )
     return times
+
+
+def are_elsewhere(timesteps: Any, batch: int) -> bool:
+    """Whether times are training steps on a device, to be looked up there without being read.
+
+    Raises:
+        ValueError: They are, and their number does not fit the batch.
+    """
+    if not away_from_host(timesteps) or "int" not in str(timesteps.dtype):
+        return False
+    if timesteps.ndim > 1 or timesteps.numel() not in (1, batch):
+        raise ValueError(
+            f"timesteps has shape {tuple(timesteps.shape)} for {batch} samples; give one time, or "
+            "one for each."
+        )
+    return True
 
 
 def check_training_steps(times: np.ndarray, table: int) -> np.ndarray:

@@ -12,7 +12,16 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import check_one_way, check_steps, check_times, check_whole
+from .checks import (
+    MOST_SIGMA,
+    check_number,
+    check_one_way,
+    check_real,
+    check_steps,
+    check_table,
+    check_times,
+    check_whole,
+)
 from .config import configured
 from .ddpm import DDPMScheduler
 from .euler import refuse_integer
@@ -121,7 +130,8 @@ class CMStochasticIterativeScheduler(Scaled):
 
     def sigma_to_t(self, sigmas: float | np.ndarray) -> np.ndarray:
         """What the network is told of noise levels, ``250 log sigma``."""
-        return np.asarray(LOG_FACTOR * np.log(np.asarray(sigmas, dtype=np.float64) + 1e-44))
+        levels = check_table("sigmas", sigmas, 0.0, MOST_SIGMA)
+        return np.asarray(LOG_FACTOR * np.log(levels + 1e-44))
 
     def _make_stages(self) -> tuple[Stage, ...]:
         floor = float(np.float32(self.config["sigma_min"]))
@@ -137,12 +147,13 @@ class CMStochasticIterativeScheduler(Scaled):
 
     def get_scalings(self, sigma: Any) -> tuple[Any, Any]:
         """``(c_skip, c_out)`` of EDM at a noise level, a number or an array (Karras et al. 2022)."""
-        data = self._data_std
+        sigma, data = check_real("sigma", sigma, 0.0, MOST_SIGMA), self._data_std
         total = sigma**2 + data**2
         return data**2 / total, sigma * data / total**0.5
 
     def get_scalings_for_boundary_condition(self, sigma: Any) -> tuple[Any, Any]:
         """``(c_skip, c_out)`` that make f the identity at sigma_min, for a number or an array."""
+        sigma = check_real("sigma", sigma, 0.0, MOST_SIGMA)
         data, above = self._data_std, sigma - self.config["sigma_min"]
         return data**2 / (above**2 + data**2), above * data / (sigma**2 + data**2) ** 0.5
 
@@ -264,8 +275,7 @@ class DistilledScheduler(CountedScheduler, VpScheduler):
             original = check_whole(
                 "original_inference_steps", original_inference_steps, 1, 100_000
             )
-        if not isinstance(strength, (int, float)) or not 0.0 < strength <= 1.0:
-            raise ValueError(f"strength={strength!r} must be a number in (0, 1].")
+        strength = check_number("strength", strength, 1e-12, 1.0)
         original = min(original, self._train_steps)
         if timesteps is None:
             n = check_steps(num_inference_steps, self._train_steps)
@@ -346,6 +356,10 @@ class LCMScheduler(DistilledScheduler):
 
     def get_scalings_for_boundary_condition_discrete(self, timestep: float) -> tuple[float, float]:
         """``(c_skip, c_out)`` that make f the identity at time 0."""
+        timestep = check_real("timestep", timestep, 0.0, self._train_steps)
+        return self._scalings(timestep)
+
+    def _scalings(self, timestep: Any) -> tuple[Any, Any]:
         scaled = timestep * self.config["timestep_scaling"]
         total = scaled**2 + SIGMA_DATA**2
         return SIGMA_DATA**2 / total, scaled / total**0.5
@@ -362,7 +376,7 @@ class LCMScheduler(DistilledScheduler):
 
     def _reading_of_f(self, stage: Stage) -> Reading:
         raw = super()._reading(stage, ())
-        c_skip, c_out = self.get_scalings_for_boundary_condition_discrete(stage.t)
+        c_skip, c_out = self._scalings(stage.t)
         return Reading(c_out * raw.x0_x + c_skip, c_out * raw.x0_out, raw.eps_x, raw.eps_out)
 
     def output_weights(self, i: int) -> tuple[float, float]:
@@ -371,7 +385,7 @@ class LCMScheduler(DistilledScheduler):
         return inverse(self._reading_of_f(stage), stage.here)
 
     def _bounded(self, x0: Array, sample: Array, stage: Stage) -> Array:
-        c_skip, c_out = self.get_scalings_for_boundary_condition_discrete(stage.t)
+        c_skip, c_out = self._scalings(stage.t)
         backend = backend_of(x0, "model_output")
         return backend.combine([(c_out, self._alter_x0(x0)), (c_skip, sample)], x0, x0.dtype)
 
@@ -465,8 +479,9 @@ class TCDScheduler(DistilledScheduler):
 
     def _get_variance(self, timestep: int, prev_timestep: int) -> float:
         """Posterior variance between two training steps; below 0 is the final level."""
-        final = self._abar(prev_timestep) if prev_timestep >= 0 else self._final_abar
-        return posterior_variance(self._here(int(timestep)), vp_level(0.0, final))
+        here, before = self._pair_of_times(timestep, prev_timestep)
+        final = self._abar(before) if before >= 0 else self._final_abar
+        return posterior_variance(self._here(here), vp_level(0.0, final))
 
     def _target(self, t: int, times: np.ndarray, i: int) -> Level:
         return self._here(int(times[i + 1]) if i + 1 < len(times) else 0)
@@ -521,7 +536,7 @@ class TCDScheduler(DistilledScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, shapes that do not match, or eta out of range.
         """
-        if eta != DEFAULT_ETA:
+        if type(eta) is not float or eta != DEFAULT_ETA:
             eta = self._check_step("eta", eta)
         prev, x0 = self._advance(
             model_output, timestep, sample, generator, key=(eta,), return_dict=False

@@ -140,9 +140,13 @@ class DDIMScheduler(VpScheduler):
         """
         if prev_timestep is None:
             self._require_timesteps("_get_variance")
-            prev_timestep = int(timestep) - self._train_steps // self._sampled
-        final = self._abar(prev_timestep) if prev_timestep >= 0 else self._final_abar
-        return posterior_variance(self._here(int(timestep)), vp_level(0.0, final))
+        here, before = self._pair_of_times(
+            timestep, -1 if prev_timestep is None else prev_timestep
+        )
+        if prev_timestep is None:
+            before = here - self._train_steps // self._sampled
+        final = self._abar(before) if before >= 0 else self._final_abar
+        return posterior_variance(self._here(here), vp_level(0.0, final))
 
     def step(
         self,
@@ -178,7 +182,7 @@ class DDIMScheduler(VpScheduler):
         if use_clipped_model_output is None:
             # diffusers' DDIMPipeline passes None for it.
             use_clipped_model_output = False  # type: ignore[unreachable]
-        if eta != 0.0 or use_clipped_model_output is not False:
+        if type(eta) is not float or eta != 0.0 or use_clipped_model_output is not False:
             eta = self._check_step("eta", eta)
             self._check_step("use_clipped_model_output", use_clipped_model_output)
             if eta and variance_noise is not None and generator is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
+from .checks import check_whole, shown
 from .config import configured
 from .levels import Level, Stage, vp_level
 from .prediction import Reading, reading
@@ -24,6 +25,7 @@ SMALLEST_VARIANCE = 1e-20
 #: What ``predict_epsilon`` says of the model's output.
 READ_AS = {True: "epsilon", False: "sample"}
 LEARNED = ("learned", "learned_range")
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", *LEARNED)
 
 
 class DDPMScheduler(VpScheduler):
@@ -116,7 +118,7 @@ class DDPMScheduler(VpScheduler):
     def previous_timestep(self, timestep: int) -> int:
         """The training step that a step from ``timestep`` leads to; -1 is the clean end."""
         if self.num_inference_steps is None:
-            return int(timestep) - 1
+            return check_whole("timestep", timestep, 0, self._train_steps - 1) - 1
         i = self.index_for_timestep(timestep)
         return int(self._times[i + 1]) if i < len(self._times) - 1 else -1
 
@@ -148,8 +150,11 @@ class DDPMScheduler(VpScheduler):
             predicted_variance: Second half of the model's output, for the learned types.
             variance_type: Overrides the scheduler's own.
         """
-        kind = variance_type or self.variance_type
-        here = self._here(int(t))
+        kind = self.variance_type if variance_type is None else variance_type
+        if not isinstance(kind, str) or kind not in VARIANCES:
+            raise ValueError(f"variance_type={shown(kind)} must be one of {', '.join(VARIANCES)}.")
+        t = check_whole("t", t, 0, len(self._table) - 1)
+        here = self._here(t)
         before = self.previous_timestep(t)
         target = vp_level(0.0, self._abar(before) if before >= 0 else 1.0)
         small = max(SMALLEST_VARIANCE, posterior_variance(here, target))
@@ -157,6 +162,7 @@ class DDPMScheduler(VpScheduler):
         if kind == "learned":
             return predicted_variance
         if kind == "learned_range":
+            backend_of(predicted_variance, "predicted_variance")
             low, high = math.log(small), math.log(large)
             return predicted_variance * ((high - low) / 2.0) + (high + low) / 2.0
         return {"fixed_small": small, "fixed_small_log": math.sqrt(small)}.get(kind, large)
@@ -190,8 +196,10 @@ class DDPMScheduler(VpScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or a timestep that is
                 not in the schedule.
         """
-        if predict_epsilon not in (None, True, False):
-            raise TypeError(f"predict_epsilon={predict_epsilon!r} must be True, False or None.")
+        if predict_epsilon is not None and not isinstance(predict_epsilon, (bool, np.bool_)):
+            raise TypeError(
+                f"predict_epsilon={shown(predict_epsilon)} must be True, False or None."
+            )
         spread = None
         if self.variance_type in LEARNED:
             self._require_timesteps("step")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import check_steps, check_whole, shown
+from .checks import check_floats, check_steps, check_whole, shown
 from .config import configured
 from .dpm_fast import Group, GroupScheduler, group
 from .levels import Level, ve_level
@@ -181,8 +181,8 @@ class DPMAdaptiveScheduler(GroupScheduler):
 
     def calls_of(self, steps: int) -> int:
         """Number of model calls of this run as it stands, whatever the number of steps."""
-        del steps
         self._require_timesteps("calls_of")
+        super().calls_of(steps)  # says what is wrong with it
         return len(self._places)
 
     def completes(self, i: int) -> bool:
@@ -294,7 +294,7 @@ class DPMAdaptiveScheduler(GroupScheduler):
             ValueError: Before ``set_timesteps``, a time that is not the next one, shapes that do
                 not match, numbers that are not finite, or ``s_noise`` out of range.
         """
-        if s_noise != 1.0:
+        if type(s_noise) is not float or s_noise != 1.0:
             s_noise = self._check_step("s_noise", s_noise)
         self._require_timesteps("step")
         i = self._locate(timestep)
@@ -340,6 +340,9 @@ class DPMAdaptiveScheduler(GroupScheduler):
                 too many steps.
         """
         ask = asking(denoise)
+        check_floats("x", x)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback={shown(callback)} must be a function or None.")
         self.set_timesteps()
         self.set_begin_index(0)
         i, denoised, counts = 0, None, {"steps": 0, "nfe": 0, "n_accept": 0, "n_reject": 0}

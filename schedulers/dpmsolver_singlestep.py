@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from . import papers
 from . import params as p
 from .arrays import Array, Generator
+from .checks import MOST_STEPS, check_whole
 from .config import configured
 from .levels import Stage
 from .open_grid import LEARNED, DpmGridScheduler
@@ -97,7 +98,8 @@ class DPMSolverSinglestepScheduler(DpmGridScheduler):
             N orders in groups 1, 2, ..., ``solver_order``. An N that does not divide, a last
             level without noise and ``lower_order_final`` leave lower orders for the end.
         """
-        n, order = num_inference_steps, int(self.config["solver_order"])
+        n = check_whole("num_inference_steps", num_inference_steps, 1, MOST_STEPS)
+        order = int(self.config["solver_order"])
         zero = self.config["final_sigmas_type"] == "zero"
         whole = list(range(1, order + 1))
         lower = self.config["lower_order_final"] or zero or n % order != 0

@@ -11,9 +11,16 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import check_ramp, check_sigmas, check_steps
+from .checks import (
+    MOST_SIGMA,
+    check_floats,
+    check_ramp,
+    check_real,
+    check_sigmas,
+    check_steps,
+)
 from .config import configured
-from .euler import Churning, refuse_integer
+from .euler import Churning, checked_churn, refuse_integer
 from .levels import Stage
 from .open_grid import Multistep
 from .output import StepOutput
@@ -121,18 +128,21 @@ class EdmScheduler(Scaled):
             sample: ``x0 + sigma eps``, any shape.
             sigma: Its level, a number or an array that broadcasts.
         """
+        check_floats("sample", sample)
+        sigma = check_real("sigma", sigma, 0.0, MOST_SIGMA, like=sample)
         return sample * (1 / (sigma**2 + self._data_std**2) ** 0.5)
 
     def precondition_noise(self, sigma: Any) -> Array:
         """What the network is told of a level, ``log(sigma) / 4`` for EDM.
 
         Args:
-            sigma: A level or an array of levels, above 0.
+            sigma: A level or an array of levels, 1e-12..1e12.
 
         Returns:
             Same shape; shape (1,) for a number.
         """
-        if isinstance(sigma, (int, float)):
+        sigma = check_real("sigma", sigma, 1.0 / MOST_SIGMA, MOST_SIGMA)
+        if isinstance(sigma, float):
             sigma = self._in_format(np.array([sigma], dtype=np.float32))
         over, factor = self._noise_scale
         return backend_of(sigma, "sigma").apply(self._noise_function, sigma) / over * factor
@@ -145,6 +155,8 @@ class EdmScheduler(Scaled):
             model_output: What the network returned, same shape.
             sigma: Its level, a number or an array that broadcasts.
         """
+        self._check_pair(model_output, sample, check_floats("sample", sample))
+        sigma = check_real("sigma", sigma, 0.0, MOST_SIGMA, like=sample)
         if self.prediction_type == "sample":
             return model_output
         variance = sigma**2 + self._data_std**2
@@ -317,7 +329,7 @@ class EDMEulerScheduler(Churning, EdmScheduler):
                 or a churn argument out of range.
         """
         refuse_integer(timestep, "EDMEulerScheduler.step")
-        key = self._checked_key(s_churn, s_tmin, s_tmax, s_noise)
+        key = checked_churn(self, s_churn, s_tmin, s_tmax, s_noise)
         self._warn_unscaled()
         if pred_original_sample is None:
             return self._advance(
@@ -340,7 +352,7 @@ class EDMEulerScheduler(Churning, EdmScheduler):
         self._require_timesteps("step")
         backend = backend_of(sample, "sample")
         dtype = backend.compute_dtype(self._check_pair(model_output, sample, backend))
-        if backend_of(x0, "pred_original_sample") is not backend or x0.shape != sample.shape:
+        if check_floats("pred_original_sample", x0) is not backend or x0.shape != sample.shape:
             raise ValueError(
                 f"pred_original_sample has shape {tuple(x0.shape)}; it must be an array like "
                 f"sample, of shape {tuple(sample.shape)}."

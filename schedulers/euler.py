@@ -46,6 +46,17 @@ def refuse_integer(timestep: Any, name: str) -> None:
         )
 
 
+def checked_churn(scheduler: CountedScheduler, *given: Any) -> StepKey:
+    """The four arguments of a call, checked unless they are the defaults."""
+    try:
+        if given == NO_CHURN:
+            return NO_CHURN
+    except (ValueError, RuntimeError):
+        pass  # arrays, which are neither equal nor not: the check names them
+    check = scheduler._check_step
+    return tuple(check(name, value) for name, value in zip(CHURN, given, strict=True))
+
+
 class Churning(CountedScheduler):
     """A ``step`` that can raise the noise level first: ``s_churn`` and its three companions."""
 
@@ -54,12 +65,6 @@ class Churning(CountedScheduler):
 
     def _key(self, settings: Mapping[str, Any]) -> StepKey:
         return tuple((CHURN | dict(settings))[name] for name in CHURN)
-
-    def _checked_key(self, *key: Any) -> StepKey:
-        """The four arguments of a call, checked unless they are the defaults."""
-        if key == NO_CHURN:
-            return NO_CHURN
-        return tuple(self._check_step(name, value) for name, value in zip(CHURN, key, strict=True))
 
     def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
         """``(sigma_hat, weight of the noise)`` of a step, for alpha = 1."""
@@ -248,7 +253,7 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
                 or a churn argument out of range.
         """
         refuse_integer(timestep, "EulerDiscreteScheduler.step")
-        key = self._checked_key(s_churn, s_tmin, s_tmax, s_noise)
+        key = checked_churn(self, s_churn, s_tmin, s_tmax, s_noise)
         self._warn_unscaled()
         return self._advance(
             model_output, timestep, sample, generator, key=key, return_dict=return_dict

@@ -11,19 +11,26 @@ import numpy as np
 from . import papers, spacing
 from . import params as p
 from .arrays import Array, Generator, backend_of
-from .checks import CURVES, check_curves, check_levels, check_steps
+from .checks import (
+    CURVES,
+    MOST_SIGMA,
+    check_batch_times,
+    check_curves,
+    check_levels,
+    check_number,
+    check_real,
+    check_steps,
+)
 from .config import configured
-from .euler import CHURN, NO_CHURN, Churning, refuse_integer
+from .euler import Churning, checked_churn, refuse_integer
 from .levels import Level, Stage, flow_level
 from .output import StepOutput
 from .prediction import Reading
 from .rules import flow
-from .scheduler import CountedScheduler, Plan, StepKey, TwoCalls
-from .shifting import ShiftMixin
+from .scheduler import CountedScheduler, Plan, StepKey, TwoCalls, batch_size
+from .shifting import MOST_MU, ShiftMixin
 from .weights import Weights
 
-#: Largest magnitude of mu, of which exp is taken.
-MOST_MU = 50.0
 #: A token's present level lies at least this far above its next one, as upstream has it.
 LEVEL_GAP = 1e-6
 
@@ -57,7 +64,7 @@ class FlowScheduler(CountedScheduler):
 
     def _sigma_to_t(self, sigma: Any, log_sigmas: Any = None) -> Any:
         """T times sigma."""
-        return sigma * len(self)
+        return check_real("sigma", sigma, 0.0, MOST_SIGMA) * len(self)
 
     def _level(self, t: float, sigma: float) -> Level:
         return flow_level(t, sigma)
@@ -80,7 +87,9 @@ class FlowScheduler(CountedScheduler):
             TypeError: No noise, or arrays of different libraries.
             ValueError: Shapes that do not match, or a time outside the schedule.
         """
-        return self._noised(sample, "sample", noise, timestep)
+        self._check_noising(sample, "sample", noise)
+        times = check_batch_times(timestep, batch_size(sample), "timestep")
+        return self._noised(sample, "sample", noise, times)
 
 
 class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
@@ -159,7 +168,11 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     def _shifted(self, levels: np.ndarray, mu: float | None) -> np.ndarray:
         """Levels after shift, stretch and curve, as the config asks for them."""
         if self.config["use_dynamic_shifting"]:
-            levels = self.time_shift(self._check_mu(mu), 1.0, levels)
+            if mu is None:
+                raise ValueError(
+                    "mu=None: use_dynamic_shifting=True takes the shift from set_timesteps(mu=...)."
+                )
+            levels = self.time_shift(mu, 1.0, levels)
         else:
             levels = spacing.shifted(levels, self.shift)
         levels = self.stretch_shift_to_terminal(levels)
@@ -170,19 +183,6 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
         low = float(levels[-1]) if low is None else low
         high = float(levels[0]) if high is None else high
         return np.asarray(spacing.CURVES[curve](high, low, len(levels)))
-
-    def _check_mu(self, mu: Any) -> float:
-        low = -MOST_MU if self.config["time_shift_type"] == "exponential" else 1e-6
-        if (
-            isinstance(mu, bool)
-            or not isinstance(mu, (int, float, np.floating))
-            or not low <= mu <= MOST_MU
-        ):
-            raise ValueError(
-                f"mu={mu!r} must be a number in [{low:g}, {MOST_MU:g}]: "
-                "use_dynamic_shifting=True takes the shift from set_timesteps(mu=...)."
-            )
-        return float(mu)
 
     def set_timesteps(
         self,
@@ -210,6 +210,8 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
                 descending, no ``mu`` under dynamic shifting, or times beside a sigma curve.
         """
         check_curves(self.config, timesteps)
+        if mu is not None:
+            check_number("mu", mu, -MOST_MU, MOST_MU)
         total = np.float32(len(self))
         times = None if timesteps is None else check_levels("timesteps", timesteps, len(self))
         levels = None if sigmas is None else check_levels("sigmas", sigmas, 1)
@@ -312,10 +314,7 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
             ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
         """
         refuse_integer(timestep, "FlowMatchEulerDiscreteScheduler.step")
-        unused = s_churn, s_tmin, s_tmax, s_noise
-        if unused != NO_CHURN:
-            for name, value in zip(CHURN, unused, strict=True):
-                self._check_step(name, value)
+        checked_churn(self, s_churn, s_tmin, s_tmax, s_noise)  # arguments without effect
         if per_token_timesteps is not None:
             prev, x0 = self._step_tokens(
                 model_output, timestep, sample, generator, per_token_timesteps
@@ -494,7 +493,7 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
                 or a churn argument out of range.
         """
         refuse_integer(timestep, "FlowMatchHeunDiscreteScheduler.step")
-        key = self._checked_key(s_churn, s_tmin, s_tmax, s_noise)
+        key = checked_churn(self, s_churn, s_tmin, s_tmax, s_noise)
         return self._advance(
             model_output, timestep, sample, generator, key=key, return_dict=return_dict
         )

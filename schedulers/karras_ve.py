@@ -11,7 +11,13 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator, backend_of, view_position
-from .checks import check_steps, check_training_steps
+from .checks import (
+    MOST_SIGMA,
+    check_floats,
+    check_number,
+    check_steps,
+    check_training_steps,
+)
 from .config import configured
 from .levels import Stage, ve_level
 from .output import DerivativeOutput
@@ -154,7 +160,7 @@ class KarrasVeScheduler(Scheduler):
         # Tensors answer tensors: a network may tell a float from a float tensor.
         sigma_hat = sigma * (raised / level) if hasattr(sigma, "data_ptr") and level else raised
         self._raised = (sigma_hat, raised)
-        backend = backend_of(sample, "sample")
+        backend = check_floats("sample", sample)
         if std == 0.0 and self.compat == "paper":
             return sample, sigma_hat
         # Upstream draws even where nothing is added, and so must whoever wants its images.
@@ -170,15 +176,12 @@ class KarrasVeScheduler(Scheduler):
         position = view_position(value, self.schedule)
         if position is not None:
             sigma = self._rhos[len(self._rhos) - 2 - position]
-        elif value is self._raised[0]:
+        elif value is not None and value is self._raised[0]:
             sigma = self._raised[1]
         else:
-            try:
-                sigma = float(value)
-            except (TypeError, ValueError) as error:
-                raise TypeError(f"{name}={value!r} must be a number.") from error
-        if not math.isfinite(sigma) or sigma < 0.0:
-            raise ValueError(f"{name}={value!r} must be finite and not negative.")
+            single = hasattr(value, "reshape") and math.prod(value.shape) == 1
+            number = value.reshape(()) if single else value
+            sigma = check_number(name, number, 0.0, MOST_SIGMA)
         return sigma
 
     def step(
@@ -246,10 +249,10 @@ class KarrasVeScheduler(Scheduler):
         sigma_hat, sigma_prev = self._check_call(model_output, sample_hat, sigma_hat, sigma_prev)
         if sigma_prev == 0.0:
             raise ValueError("sigma_prev=0 must be above 0: a step to 0 is not corrected.")
-        self._check_pair(sample_prev, sample_hat, backend_of(sample_hat, "sample_hat"))
         backend = backend_of(sample_hat, "sample_hat")
+        self._check_pair(sample_prev, sample_hat, backend, ("sample_prev", "sample_hat"))
         if (
-            backend_of(derivative, "derivative") is not backend
+            check_floats("derivative", derivative) is not backend
             or derivative.shape != sample_hat.shape
         ):
             raise ValueError(
@@ -269,13 +272,19 @@ class KarrasVeScheduler(Scheduler):
         return result if return_dict else (result.prev_sample, result.derivative)
 
     def _check_call(
-        self, model_output: Array, sample_hat: Array, sigma_hat: float, sigma_prev: float
+        self,
+        model_output: Array,
+        sample_hat: Array,
+        sigma_hat: float,
+        sigma_prev: float,
+        names: tuple[str, str] = ("sample_hat", "sigma_hat"),
     ) -> tuple[float, float]:
         self._require_timesteps("step")
-        self._check_pair(model_output, sample_hat, backend_of(sample_hat, "sample_hat"))
-        here = self._check_sigma("sigma_hat", sigma_hat)
+        backend = backend_of(sample_hat, names[0])
+        self._check_pair(model_output, sample_hat, backend, ("model_output", names[0]))
+        here = self._check_sigma(names[1], sigma_hat)
         if here == 0.0:
-            raise ValueError("sigma_hat=0 must be above 0.")
+            raise ValueError(f"{names[1]}=0 must be above 0.")
         target = self._check_sigma("sigma_prev", sigma_prev)
         if target > here:
             raise ValueError(f"sigma_prev={target:g} must not be above sigma_hat={here:g}.")
@@ -295,6 +304,7 @@ class KarrasVeScheduler(Scheduler):
             timestep: The noise level sigma_hat, as ``step`` takes it.
             sample: The sample at that level.
         """
+        self._check_call(model_output, sample, timestep, 0.0, ("sample", "timestep"))
         return self.step(model_output, timestep, 0.0, sample).pred_original_sample
 
     def __len__(self) -> int:

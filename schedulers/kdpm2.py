@@ -134,8 +134,8 @@ class KDPM2AncestralDiscreteScheduler(KDPM2DiscreteScheduler):
         self._ups = np.sqrt(np.maximum(after * after - self._downs * self._downs, 0.0))
         if self.compat == "diffusers":
             here, after = levels[:-1], levels[1:]
-            up = np.sqrt(after * after * (here * here - after * after) / (here * here))
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
+                up = np.sqrt(after * after * (here * here - after * after) / (here * here))
                 down = np.sqrt(after * after - up * up)
             # Where nothing is left of the difference upstream divides by zero.
             self._downs = np.where(down > 0.0, down, self._downs)

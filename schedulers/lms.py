@@ -164,7 +164,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, shapes that do not match, or order out of range.
         """
-        if order != DEFAULT_ORDER:
+        if type(order) is not int or order != DEFAULT_ORDER:
             order = self._check_step("order", order)
         if self._memory.maxlen != order - 1:
             self._memory = deque(list(self._memory)[: order - 1], maxlen=order - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,6 +16,7 @@ from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .rules.exponential import multistep_row
 from .scheduler import CountedScheduler, StepKey
 from .shelf import laid_out
+from .shifting import check_mu
 from .trained import LevelScheduler
 from .weights import Weights
 
@@ -42,9 +42,7 @@ def shift_of(mu: Any, time_shift_type: str) -> float:
         raise ValueError(
             f"time_shift_type={time_shift_type!r} must be 'exponential' for mu={mu!r}."
         )
-    if isinstance(mu, bool) or not isinstance(mu, (int, float)) or not abs(mu) <= 50:
-        raise ValueError(f"mu={mu!r} must be a number in [-50, 50].")
-    return math.exp(mu)
+    return check_mu(mu)
 
 
 class Multistep(CountedScheduler):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import papers
-from .arrays import Array, away_from_host, backend_of, host_values, torch_backend
-from .checks import check_batch_times, check_training_steps
+from .arrays import Array, backend_of, host_values, torch_backend
+from .checks import are_elsewhere, check_batch_times, check_training_steps
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .levels import Level, Stage, vp_level
@@ -62,7 +62,7 @@ class ParallelSteps(VpScheduler):
         model_output = self._prediction_in(model_output, sample)
         wide = self._check_pair(model_output, sample, backend)
         weights: Any
-        if away_from_host(timesteps):
+        if are_elsewhere(timesteps, batch_size(sample)):
             # Reading the times would wait for the device: look them up there, in a whole table.
             place = timesteps.device, key
             if place not in self._batch_tables:

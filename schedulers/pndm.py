@@ -129,6 +129,7 @@ class PNDMScheduler(CountedVpScheduler):
 
     def calls_of(self, steps: int) -> int:
         """Number of model calls of a run of so many steps."""
+        steps = super().calls_of(steps)
         if self.config["skip_prk_steps"]:
             return steps + min(1, steps - 1)
         return steps + 3 * min(3, steps - 1)

@@ -30,6 +30,7 @@ from .checks import (
     check_batch_times,
     check_floats,
     check_numbers,
+    check_table,
     check_whole,
     shown,
 )
@@ -926,7 +927,8 @@ class CountedScheduler(Scheduler):
 
     def _sigma_to_t(self, sigma: Any, log_sigmas: Any) -> Any:
         """Fractional times at which a table of ascending log sigmas has the given sigmas."""
-        values = np.asarray(host_values(sigma), np.float64)
+        values = check_table("sigma", sigma, 0.0)
+        check_numbers("log_sigmas", log_sigmas)
         knots = spacing.knots_of(host_values(log_sigmas))
         return spacing.times_of(np.maximum(values, 1e-10), knots)
 

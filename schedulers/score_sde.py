@@ -11,8 +11,8 @@ import numpy as np
 
 from . import papers, spacing
 from . import params as p
-from .arrays import Array, Generator, backend_of, host_values, torch_backend
-from .checks import check_steps, check_training_steps
+from .arrays import Array, Generator, backend_of, torch_backend
+from .checks import check_numbers, check_steps, check_training_steps, shown
 from .config import configured
 from .levels import Level, Stage, ve_level
 from .output import SdeOutput
@@ -30,20 +30,25 @@ class ScoreSdeScheduler(Scheduler):
 
     def _single(self, name: str, value: Any) -> Any:
         """One time out of a batch of equal ones."""
-        if getattr(value, "ndim", 0) == 0:
+        if getattr(value, "ndim", None) == 0:
             return value
-        times = host_values(value)
-        if times.ndim != 1 or times.size == 0 or (times != times[0]).any():
+        times = check_numbers(name, value)
+        if (times != times[0]).any():
             raise ValueError(f"{name} holds several times; all samples of a batch must share one.")
         return float(times[0])
 
     def _predict(
-        self, model_output: Array, timestep: Any, sample: Array, generator: Generator
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator,
+        names: tuple[str, str] = ("model_output", "sample"),
     ) -> SdeOutput:
         """One reverse step."""
         self._require_timesteps("step_pred")
-        backend = backend_of(sample, "sample")
-        wide = self._check_pair(model_output, sample, backend)
+        backend = backend_of(sample, names[1])
+        wide = self._check_pair(model_output, sample, backend, names)
         dtype = backend.compute_dtype(wide)
         i, plan = self._current_plan(timestep, ())
         x0 = backend.weigh(plan.x0, (sample, model_output), dtype)
@@ -188,7 +193,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
 
     def calls_of(self, steps: int) -> int:
         """Number of model calls of a run of so many steps, corrections included."""
-        return steps * (1 + int(self.config["correct_steps"]))
+        return super().calls_of(steps) * (1 + int(self.config["correct_steps"]))
 
     def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
         """Rows on noise predictions, ``eps = -sigma score``; of the corrector the expected one."""
@@ -212,7 +217,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     def _off_schedule(self, value: float) -> int:
         """Any time in [0, 1] will do; its level is counted down from -1."""
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"timestep={value!r} must lie in [0, 1].")
+            raise ValueError(f"timestep={shown(value)} must lie in [0, 1].")
         return -1 - int(np.float32(value) * np.float32(len(self._levels) - 1))
 
     def _stage(self, i: int) -> Stage:
@@ -232,7 +237,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
             ValueError: An index out of range.
         """
         del t
-        indices = check_training_steps(host_values(timesteps), len(self._levels))
+        indices = check_training_steps(check_numbers("timesteps", timesteps), len(self._levels))
         found = np.array([0.0, *self._levels], dtype=np.float32)[indices]
         if not hasattr(timesteps, "data_ptr"):
             return found
@@ -447,7 +452,9 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
         return Weights(x=(1.0 + 0.5 * each,), eps=(-each / here.sigma,), noise=math.sqrt(each))
 
     def _off_schedule(self, value: float) -> int:
-        raise ValueError(f"timestep={value!r} is not one of scheduler.timesteps: loop over them.")
+        raise ValueError(
+            f"timestep={shown(value)} (t) is not one of scheduler.timesteps: loop over them."
+        )
 
     def step_pred(self, score: Array, x: Array, t: Any, generator: Generator = None) -> SdeOutput:
         """Predict: a step of the reverse SDE.
@@ -466,7 +473,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, shapes that do not match, or another time.
         """
-        return self._predict(score, self._single("t", t), x, generator)
+        return self._predict(score, self._single("t", t), x, generator, ("score", "x"))
 
     def step(
         self,

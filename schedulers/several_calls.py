@@ -123,7 +123,7 @@ class ScaledNoise(SigmaScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
                 range.
         """
-        if s_noise != 1.0:
+        if type(s_noise) is not float or s_noise != 1.0:
             s_noise = self._check_step("s_noise", s_noise)
         return self._advance(
             model_output, timestep, sample, generator, key=(s_noise,), return_dict=return_dict

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from .arrays import Array
+from .checks import check_floats, check_number, check_real
 from .config import ConfigMixin
+
+#: Largest magnitude of mu, of which exp is taken; the smallest mu of the linear shift.
+MOST_MU, LEAST_LINEAR_MU = 50.0, 1e-6
+
+
+def check_mu(mu: Any, time_shift_type: str = "exponential") -> float:
+    """The shift that mu stands for, exp(mu) or (linear) mu itself.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is out of range.
+    """
+    linear = time_shift_type == "linear"
+    mu = check_number("mu", mu, LEAST_LINEAR_MU if linear else -MOST_MU, MOST_MU)
+    return mu if linear else math.exp(mu)
 
 
 class ShiftMixin(ConfigMixin):
@@ -21,20 +40,36 @@ class ShiftMixin(ConfigMixin):
 
         Returns:
             The shifted levels.
+
+        Raises:
+            TypeError: Something else than numbers.
+            ValueError: A level outside (0, 1], mu or sigma out of range.
         """
-        m = math.exp(mu) if self.config["time_shift_type"] == "exponential" else mu
-        return m / (m + (1 / t - 1) ** sigma)
+        m = check_mu(mu, str(self.config["time_shift_type"]))
+        sigma = check_number("sigma", sigma, 0.0, 100.0)
+        t = check_real("t", t, 1e-30, 1.0)
+        with np.errstate(over="ignore"):
+            # as an array, whose power overflows to infinity where that of a float raises
+            odds = (1.0 / t - 1.0) * (np.float64(1.0) if isinstance(t, float) else 1.0)
+            shifted = m / (m + odds**sigma)
+        return float(shifted) if isinstance(t, float) else shifted
 
     def stretch_shift_to_terminal(self, t: Array) -> Array:
         """Stretch descending levels from 1 down so that the last becomes ``shift_terminal``.
 
         Args:
-            t: Levels in (0, 1], an array.
+            t: Levels in (0, 1], an array of shape (n,).
 
         Returns:
             The stretched levels; as given where the last is 1, or without ``shift_terminal``.
         """
+        check_floats("t", t)
+        check_real("t", t, 0.0, 1.0 + 1e-6)  # shifted levels may end an ulp above 1
         terminal, left = self.config["shift_terminal"], 1 - t
+        if t.ndim != 1 or not len(t):
+            raise ValueError(
+                f"t has shape {tuple(t.shape)}; it must be a non-empty list of levels."
+            )
         if not terminal or left[-1] == 0:
             return t
         return 1 - left / (left[-1] / (1 - terminal))

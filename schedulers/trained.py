@@ -13,9 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import spacing, tables
-from .arrays import Array, away_from_host, torch_backend
+from .arrays import Array, torch_backend
 from .checks import (
     CURVES,
+    MOST_STEPS,
+    are_elsewhere,
     check_batch_times,
     check_curves,
     check_one_way,
@@ -143,6 +145,12 @@ class TrainedScheduler(Scheduler):
 
     #: How many times past the table are clamped to it rather than refused.
     _late_times_allowed: ClassVar[int] = 1
+
+    def _pair_of_times(self, timestep: Any, prev_timestep: Any) -> tuple[int, int]:
+        """A training step and the one that it leads to, which may lie below 0."""
+        last = len(self._table) - 1
+        here = check_whole("timestep", timestep, 0, last)
+        return here, check_whole("prev_timestep", prev_timestep, -MOST_STEPS, last)
 
     def _lookup_times(self) -> Sequence[float]:
         """Times at which the grid reads the table."""
@@ -273,7 +281,7 @@ class VpScheduler(TrainedScheduler):
         return alpha[index], sigma[index]
 
     def _noise_levels(self, timesteps: Any, samples: Array) -> tuple[Array, Array]:
-        if not away_from_host(timesteps):
+        if not are_elsewhere(timesteps, batch_size(samples)):
             return super()._noise_levels(timesteps, samples)
         # A training loop's times live on the device: look them up there, without waiting for it.
         place = timesteps.device, samples.dtype

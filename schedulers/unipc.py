@@ -17,7 +17,7 @@ from .corrected import CorrectedScheduler
 from .open_grid import shift_of
 from .rules.exponential import Linear
 from .scheduler import StepKey
-from .shifting import ShiftMixin
+from .shifting import ShiftMixin, check_mu
 
 #: A flow level this close to 1 is moved below it, where lam is finite.
 FLOW_MARGIN = 1e-6
@@ -150,6 +150,7 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
                 raise ValueError("mu=None: use_dynamic_shifting=True needs set_timesteps(mu=...).")
             self._flow_shift = shift_of(mu, self.config["time_shift_type"])
         elif mu is not None:
+            check_mu(mu)
             # Pipelines for flows pass it whatever the scheduler does with it.
             warnings.warn(f"mu={mu!r} does nothing: use_dynamic_shifting is False.", stacklevel=4)
 
