@@ -441,7 +441,7 @@ def backend_of(x: Array, name: str) -> NumpyBackend | TorchBackend:
     known = _BACKENDS.get(type(x))
     if known is not None:
         return known
-    if isinstance(x, np.ndarray):
+    if isinstance(x, (np.ndarray, np.generic)):  # arrays without axes come as scalars
         return _NUMPY
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):

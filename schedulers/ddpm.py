@@ -242,6 +242,7 @@ class DDPMScheduler(VpScheduler):
                 f"{doubled}: the prediction, then the variance."
             )
         prediction, variance = backend.split_channels(model_output, wanted[1])
+        variance = backend.cast(variance, backend.compute_dtype(variance.dtype))
         t = int(self._value(timestep))
         if self.variance_type == "learned":
             return prediction, backend.sqrt_of_positive(variance)
