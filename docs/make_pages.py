@@ -67,9 +67,9 @@ def quirk_section(quirk: Quirk) -> str:
 
 - **Who**: {classes(quirk)}
 - **When**: {quirk.where}
-- **diffusers**: {quirk.upstream}
-- **Mathematics**: {quirk.mathematics}
-- **How it shows**: {quirk.shows}
+- **diffusers**: {code(quirk.upstream)}
+- **Mathematics**: {code(quirk.mathematics)}
+- **How it shows**: {code(quirk.shows)}
 - **Here**: {ours}
 """
 
@@ -81,7 +81,7 @@ def scheduler_page(name: str) -> str:
     """Everything about one class."""
     made, told = SCHEDULERS[name], about(name)
     blocks = "\n\n".join(
-        f"```text\n{block.text}\n```" if block.kind == "math" else linked(block.text, name)
+        linked(block.text, name) if block.kind == "text" else f"```text\n{block.text}\n```"
         for block in told.blocks
     )
     symbols = glossary.parts("\n".join(b.text for b in told.blocks if b.kind == "math"))
