@@ -17,9 +17,9 @@ __all__ = ["About", "Block", "about", "active_quirks", "own_quirks", "spellings"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a description: running text, or equations that keep their lines."""
+    """A piece of a description: running text, or equations or code that keep their lines."""
 
-    kind: Literal["text", "math"]
+    kind: Literal["text", "math", "code"]
     text: str
 
 
@@ -56,12 +56,14 @@ def about(name: str) -> About:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    """Paragraphs; what is indented is an equation."""
+    """Paragraphs; what is indented is an equation, or code after a double colon."""
+    indented: Literal["math", "code"] = "math"
     for part in re.split(r"\n\s*\n", text.strip("\n")):
         if all(line.startswith("    ") for line in part.splitlines()):
-            yield Block("math", textwrap.dedent(part))
+            yield Block(indented, textwrap.dedent(part))
         else:
-            yield Block("text", " ".join(part.split()))
+            indented = "code" if part.rstrip().endswith("::") else "math"
+            yield Block("text", " ".join(part.split()).replace("::", ":"))
 
 
 def spellings(label: str) -> tuple[str, ...]:

@@ -4,22 +4,23 @@
 import { h } from "./dom.js";
 import { plural } from "./format.js";
 import { icon } from "./icons.js";
+import { formula, prose } from "./math.js";
 
-// ``code`` in a description.
-function marked(text) {
-  return text.split(/``(.+?)``/).map((part, k) => (k % 2 ? h("code", {}, part) : part));
-}
+// Whom a scheduler follows at a quirk, and how to change that.
+const OURS = {
+  switch: ["As in diffusers; ", h("code", {}, 'compat="paper"'), " follows the paper."],
+  mathematics: ["As in the paper, always. "],
+  upstream: ["As in diffusers, always. "],
+};
 
 function quirk(entry) {
   return h("article", { class: "ss-quirk", "data-quirk": entry.slug },
     h("h4", {}, entry.title, h("span", {}, ` · ${entry.where}`)),
     h("dl", {},
-      h("dt", {}, "diffusers"), h("dd", {}, entry.upstream),
-      h("dt", {}, "paper"), h("dd", {}, entry.mathematics),
-      h("dt", {}, "shows as"), h("dd", {}, entry.shows),
-      ...(entry.why ? [h("dt", {}, "here"), h("dd", {},
-        entry.ours === "mathematics" ? "As in the paper, always. " : "As in diffusers, always. ",
-        entry.why)] : [])));
+      h("dt", {}, "diffusers"), h("dd", {}, prose(entry.upstream)),
+      h("dt", {}, "paper"), h("dd", {}, prose(entry.mathematics)),
+      h("dt", {}, "you see"), h("dd", {}, prose(entry.shows)),
+      h("dt", {}, "here"), h("dd", {}, OURS[entry.ours].map((part) => part.cloneNode?.(true) ?? part), entry.why)));
 }
 
 // The quirks of a class as a chip: how many, and how many a run with these settings meets.
@@ -28,8 +29,8 @@ export function quirkChip(scheduler, active) {
   if (!followed) return [];
   return [{
     id: "quirks", level: "info", why: " ",
-    text: plural(active.length, "quirk"),
-    title: `${active.length} of ${plural(followed, "known place")} where diffusers leaves the mathematics`,
+    text: active.length ? `unlike the paper in ${plural(active.length, "place")}` : "like the paper",
+    title: `diffusers, which schedulers here follow, leaves the mathematics of this one in ${plural(followed, "known place")}; this run meets ${active.length}`,
     quirks: { scheduler: scheduler.id, all: scheduler.quirks, active },
   }];
 }
@@ -43,15 +44,16 @@ export function quirkPanel({ all, active }, compat, set) {
   const other = paper ? "diffusers" : "paper";
   const lead = paper
     ? "This run follows the mathematics of the paper wherever diffusers leaves it."
-    : "Schedulers here give the same images as diffusers, and so do what it does. In a few "
-      + "places that is not what the paper says.";
+    : "Schedulers here give the same images as diffusers, and so do what it does. In some places "
+      + "(quirks) that is not what the paper says. "
+      + (met.length ? `This run meets ${plural(met.length, "quirk")}.` : "This run meets none of them.");
   return [
     h("p", { class: "ss-why-what" }, h("b", {}, "Where diffusers leaves the mathematics")),
     h("p", {}, lead),
     ...met.map(quirk),
     rest.length ? h("details", { class: "ss-fold" },
       h("summary", {}, icon("chevron"), h("span", {}, met.length
-        ? `${rest.length} more, not met by this run` : `${rest.length} known, none met by this run`)),
+        ? `${rest.length} more, not met by this run` : `${plural(rest.length, "place")}, none met by this run`)),
       rest.map(quirk)) : null,
     switches && (paper || met.some((entry) => entry.ours === "switch"))
       ? h("p", { class: "ss-remedy" }, h("button", {
@@ -59,6 +61,17 @@ export function quirkPanel({ all, active }, compat, set) {
         onclick: (event) => set(other, event),
       }, "Set ", h("code", {}, `compat="${other}"`))) : null,
   ].filter(Boolean);
+}
+
+// Text, equations line by line, or a piece of code.
+function blockOf({ kind, text }) {
+  if (kind === "text") return h("p", {}, prose(text));
+  if (kind === "code") return h("pre", { class: "ss-math", tabindex: "0" }, text);
+  // A line may name its case ("first call:"); the next ones of that case are indented.
+  return h("div", { class: "ss-math", tabindex: "0" }, text.split("\n").map((line) => {
+    const [, lead, rest] = line.match(/^([^=:]*:|\w = \w+:|\s+)?\s*(.*)$/);
+    return h("p", {}, lead === undefined ? null : h("span", {}, prose(lead.includes("=") ? `\`\`${lead.slice(0, -1)}\`\`:` : lead.trim())), formula(rest));
+  }));
 }
 
 export class AboutDialog {
@@ -84,10 +97,9 @@ export class AboutDialog {
     const section = (title, ...content) => h("section", {}, h("h3", {}, title), ...content);
     this.body.replaceChildren(
       h("p", { class: "ss-note" }, h("code", {}, scheduler.id), ` · ${scheduler.family}`),
-      h("p", {}, marked(about.sentence)),
+      h("p", {}, prose(about.sentence)),
       scheduler.good_for ? h("p", {}, h("b", {}, "Good for: "), scheduler.good_for) : "",
-      ...about.blocks.map((block) => (block.kind === "math"
-        ? h("pre", { class: "ss-math", tabindex: "0" }, block.text) : h("p", {}, marked(block.text)))),
+      ...about.blocks.map(blockOf),
       called.length ? section("Names elsewhere", h("p", {}, called.join(", "))) : "",
       section("Paper",
         h("p", {}, reference.url
