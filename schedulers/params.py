@@ -205,16 +205,18 @@ def _scalar(value: Any) -> Any:
 #: Noise levels whose squares float32 can still hold.
 _SIGMA = Range(1e-12, 1e12)
 _SPACING_TEXT = (
-    "Where the steps go: linspace takes both ends, leading multiples of T/N from below, trailing "
-    "multiples from the last training step down."
+    "Where the N steps lie among the T training steps: linspace from end to end, leading every "
+    "T/N counted up from 0, trailing every T/N counted down from the last."
 )
-_CURVE = "Replaces the spacing by a curve of its own; at most one of these can be chosen. "
+_CURVE = "Spreads the steps along a curve of its own (choose one at most). "
 
 NumTrainTimesteps = Annotated[
     int,
     Range(1, 100_000),
     Slider(10, 4000, 10),
-    About("Training steps T of the model.", "noise schedule", True, "steps"),
+    About(
+        "Number T of training steps, from almost clean to noise.", "noise schedule", True, "steps"
+    ),
 ]
 BetaStart = Annotated[
     float,
@@ -243,7 +245,11 @@ BetaScheduleHeun = Annotated[
 TrainedBetas = Annotated[
     np.ndarray | list[float] | None,
     Range(0.0, 1.0, low_open=True, high_open=True),
-    About("Betas given one by one instead of by a named schedule.", "noise schedule", True),
+    About(
+        "Your own betas, one for each training step, in place of a named schedule.",
+        "noise schedule",
+        True,
+    ),
 ]
 TimestepValues = Annotated[
     list[int] | None,
@@ -290,30 +296,41 @@ UseLuLambdas = Annotated[
 ]
 UseFlowSigmas = Annotated[
     bool | None,
-    About("Samples a rectified flow (alpha = 1 - sigma) instead of a diffusion.", "spacing"),
+    About("For models trained on straight paths (rectified flow): alpha = 1 - sigma.", "spacing"),
 ]
 FlowShift = Annotated[
     float,
     Range(1e-6, 1e6),
     Slider(0.1, 10, 0.1),
-    About("Shifts flow sigmas towards noise (above 1) or data (below 1).", "spacing"),
+    About(
+        "Moves the flow's steps towards high noise (above 1) or low noise (below 1).", "spacing"
+    ),
 ]
 UseDynamicShifting = Annotated[
     bool,
-    About("Lets set_timesteps(mu=...) choose the shift.", "spacing", True),
+    About(
+        "Takes the shift from set_timesteps(mu=...), as pipelines give it by image size. The page "
+        "has no mu: set the shift instead.",
+        "spacing",
+        True,
+    ),
 ]
 TimeShiftType = Annotated[
     Literal["exponential", "linear"],
     About(
-        "How mu turns into a shift: exp(mu). Configs of flow schedulers may say linear, which goes "
-        "without mu.",
+        "How mu, which pipelines find from the image size, becomes a shift: exp(mu). Configs of "
+        "flow schedulers may say linear, which goes without mu.",
         "spacing",
         True,
     ),
 ]
 TimeShiftTypeFlow = Annotated[
     Literal["exponential", "linear"],
-    About("How mu turns into a shift: exp(mu), or mu itself.", "spacing", True),
+    About(
+        "How mu, which pipelines find from the image size, becomes a shift: exp(mu), or mu itself.",
+        "spacing",
+        True,
+    ),
 ]
 _MU = "Read by pipelines, which draw a line through both ends to find mu for an image's size."
 BaseShift = Annotated[
@@ -410,13 +427,18 @@ PredictionTypeFlow = Annotated[
     Literal["epsilon", "sample", "v_prediction", "flow_prediction"], _PREDICTION
 ]
 ClipSample = Annotated[
-    bool, About("Clips the predicted clean sample at every step.", "prediction")
+    bool,
+    About(
+        "Cuts the predicted clean sample to a range at every step; right for pixels.", "prediction"
+    ),
 ]
 ClipSampleRange = Annotated[
     float,
     Range(0.0, 1e6, low_open=True),
     Slider(0.1, 5, 0.1),
-    About("Largest magnitude that clipping leaves.", "prediction", True),
+    About(
+        "clip_sample cuts the predicted clean sample at plus and minus this.", "prediction", True
+    ),
 ]
 Thresholding = Annotated[
     bool,
@@ -436,7 +458,7 @@ SampleMaxValue = Annotated[
     float,
     Range(1.0, 1e6),
     Slider(1, 5, 0.1),
-    About("Largest threshold that dynamic thresholding may choose.", "prediction", True),
+    About("Dynamic thresholding clips no further out than this.", "prediction", True),
 ]
 SetAlphaToOne = Annotated[
     bool,
@@ -487,7 +509,9 @@ SolverOrder = Annotated[
     Range(1, 3),
     Slider(1, 3, 1),
     About(
-        "How many predictions a step combines; 2 for guided, 3 for plain sampling.", "scheduler"
+        "How many predictions a step combines. With small steps a higher order is more exact; 2 "
+        "is usual with guidance, 3 without.",
+        "scheduler",
     ),
 ]
 SolverOrderCosine = Annotated[
@@ -499,26 +523,34 @@ SolverOrderCosine = Annotated[
 AlgorithmType = Annotated[
     Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"],
     About(
-        "Which equation is solved: for the noise or (++) for the data prediction, as an ODE or "
-        "with fresh noise (sde).",
+        "What is carried on from step to step: the noise prediction, or (++) the clean one; with "
+        "sde, fresh noise is added.",
         "scheduler",
     ),
 ]
 LowerOrderFinalSinglestep = Annotated[
-    bool, About("Ends on calls of lower order instead of a whole group.", "scheduler")
+    bool,
+    About(
+        "Ends with calls of lower order where a whole group of calls would not fit.", "scheduler"
+    ),
 ]
 AlgorithmTypeSinglestep = Annotated[
     Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver++"],
-    About("Solves for the noise or (++) the data prediction, as ODE or SDE (sde).", "scheduler"),
+    About(
+        "Carries on the noise prediction, or (++) the clean one; with sde, fresh noise is added.",
+        "scheduler",
+    ),
 ]
 AlgorithmTypeDEIS = Annotated[
     Literal["deis"],
-    About("The only form; other classes' names are taken for it.", "scheduler", True),
+    About("This class has one form; the names of other classes mean it, too.", "scheduler", True),
 ]
 SolverTypeDEIS = Annotated[
     Literal["logrho"],
     About(
-        "The variable of the interpolation; other classes' names mean it too.", "scheduler", True
+        "Predictions are interpolated in log(sigma/alpha); the names of other classes mean it, too.",
+        "scheduler",
+        True,
     ),
 ]
 PredictorOrder = Annotated[
@@ -543,7 +575,7 @@ AlgorithmTypeSA = Annotated[
 TauFunc = Annotated[
     Callable[[float], float] | None,
     About(
-        "Stochasticity at a training step: 0 follows the ODE, 1 the reverse SDE. Without one it is "
+        "Fresh noise at a training step: 0 is none, 1 as much as DDPM. Without a function it is "
         "1 from t = 200 to 800 and 0 elsewhere. A function is not written to a config file.",
         "stochasticity",
         True,
@@ -552,8 +584,8 @@ TauFunc = Annotated[
 SolverTypeUniPC = Annotated[
     Literal["bh1", "bh2"],
     About(
-        "Size of the terms that stand for a derivative at low order: the step h (bh1) or exp(h) - "
-        "1 (bh2). From order 3 on both are the same.",
+        "How a low-order step weighs the change between predictions: by its length h (bh1) or by "
+        "exp(h) - 1 (bh2). From order 3 on both are the same.",
         "scheduler",
     ),
 ]
@@ -574,24 +606,27 @@ DisableCorrector = Annotated[
 ]
 SolverP = Annotated[
     None,
-    About("Another scheduler as predictor upstream; none can be given here.", "scheduler", True),
+    About(
+        "In diffusers another scheduler may predict; here only None is taken.", "scheduler", True
+    ),
 ]
 LowerOrderFinalAlways = Annotated[
     bool, About("Lowers the order over the last steps of every run.", "scheduler")
 ]
 SolverType = Annotated[
     Literal["midpoint", "heun"],
-    About("How order 2 uses the slope: at the midpoint, or integrated.", "scheduler"),
+    About(
+        "How order 2 counts the change between predictions: as at the middle of the step, or over all of it.",
+        "scheduler",
+    ),
 ]
 LowerOrderFinal = Annotated[
     bool,
-    About(
-        "Lowers the order in the last steps of runs below 15 steps, for stability.", "scheduler"
-    ),
+    About("In runs below 15 steps, ends with lower orders: these do not overshoot.", "scheduler"),
 ]
 EulerAtFinal = Annotated[
     bool,
-    About("Takes the last step at order 1, which mends artefacts of some models.", "scheduler"),
+    About("Takes the last step at order 1; some models leave specks without it.", "scheduler"),
 ]
 VeSigmaMin = Annotated[
     float,
@@ -609,7 +644,10 @@ SigmaData = Annotated[
     float,
     _SIGMA,
     Slider(0.05, 2, 0.01, log=True),
-    About("Standard deviation of the data that the network was preconditioned for.", "prediction"),
+    About(
+        "Standard deviation of the data that the network was built for; it scales input and output.",
+        "prediction",
+    ),
 ]
 SigmaScheduleEdm = Annotated[
     Literal["karras", "exponential"],
@@ -625,15 +663,15 @@ Rho = Annotated[
     About("Curvature of the Karras schedule: higher puts more steps at low noise.", "spacing"),
 ]
 _PREDICTION_EDM = About(
-    "How the network's answer F enters EDM's preconditioning: as F (epsilon), as -F "
-    "(v_prediction), or not at all, as the clean sample (sample).",
+    "What the network returns: EDM's scaled mixture F of noise and data (epsilon), -F "
+    "(v_prediction), or the clean sample (sample).",
     "prediction",
 )
 PredictionTypeEdmEuler = Annotated[Literal["epsilon", "v_prediction"], _PREDICTION_EDM]
 PredictionTypeEdm = Annotated[Literal["epsilon", "sample", "v_prediction"], _PREDICTION_EDM]
 AlgorithmTypeEdm = Annotated[
     Literal["dpmsolver++", "sde-dpmsolver++"],
-    About("Solves for the data prediction as an ODE, or with fresh noise (sde).", "scheduler"),
+    About("Carries on the clean prediction; with sde, fresh noise is added.", "scheduler"),
 ]
 SdeSigmaMax = Annotated[
     float,
@@ -648,19 +686,19 @@ SamplingEps = Annotated[
     float,
     Range(0.0, 1.0, low_open=True, high_open=True),
     Slider(1e-5, 0.1, 1e-5, log=True),
-    About("The last time of the run, which starts at 1.", "spacing", True),
+    About("The time of the last call; a run starts at time 1 and heads for 0.", "spacing", True),
 ]
 BetaMin = Annotated[
     float,
     Range(0.0, 100.0, low_open=True),
     Slider(0.01, 10, 0.01, log=True),
-    About("Rate at which noise comes in at t = 0.", "noise schedule"),
+    About("How fast noise comes in at time 0, next to the data.", "noise schedule"),
 ]
 BetaMax = Annotated[
     float,
     Range(0.0, 100.0, low_open=True),
     Slider(1, 50, 0.1),
-    About("Rate at which noise comes in at t = 1.", "noise schedule"),
+    About("How fast noise comes in at time 1, next to pure noise.", "noise schedule"),
 ]
 OriginalInferenceSteps = Annotated[
     int,
@@ -677,7 +715,8 @@ TimestepScaling = Annotated[
     Range(1e-6, 1e6),
     Slider(0.1, 20, 0.1),
     About(
-        "How fast the consistency function turns from the sample to the prediction with time.",
+        "How soon, with growing time, the prediction is taken as it is instead of mixed with the "
+        "sample.",
         "prediction",
         True,
     ),
@@ -687,8 +726,8 @@ EtaTcd = Annotated[
     Range(0.0, 1.0),
     Slider(0, 1, 0.01),
     About(
-        "gamma: the share of the way that goes too far down and back up with fresh noise; 0 is "
-        "deterministic, 1 goes all the way to the data.",
+        "How far a step goes beyond its target before fresh noise leads it back up: 0 not at all "
+        "(deterministic), 1 all the way to the data. The paper calls it gamma.",
         "stochasticity",
     ),
 ]
@@ -700,7 +739,7 @@ Snr = Annotated[
     Range(0.0, 1e3),
     Slider(0, 0.5, 0.01),
     About(
-        "Length of a corrector step: its noise against the score, as a ratio of norms.",
+        "Length of a corrector step: how its move compares with the noise it adds.",
         "stochasticity",
     ),
 ]
@@ -799,7 +838,9 @@ HInit = Annotated[
     Slider(0.01, 1, 0.01, log=True),
     About("Length of the first step that is tried, in log sigma.", "scheduler", True),
 ]
-_GAIN = "How strongly {} moves the step size; a controller has three such gains (PID)."
+_GAIN = (
+    "How strongly {} changes the length of the next step (one of three gains of a PID controller)."
+)
 PCoeff = Annotated[
     float,
     Range(-10.0, 10.0),
@@ -830,18 +871,22 @@ AcceptSafety = Annotated[
 ]
 UseClippedModelOutput = Annotated[
     bool,
-    About("Derives the noise again from the clipped clean sample.", "prediction", True),
+    About(
+        "After clipping, computes the noise prediction anew, so that both agree.",
+        "prediction",
+        True,
+    ),
 ]
 LmsOrder = Annotated[
     int,
     Range(1, 10),
     Slider(1, 4, 1),
-    About("How many past slopes a step combines.", "scheduler"),
+    About("How many noise predictions, this one and earlier, a step combines.", "scheduler"),
 ]
 Compat = Annotated[
     Literal["diffusers", "paper"],
     About(
-        "Where diffusers leaves the mathematics: follow diffusers (same images) or the paper.",
+        "Where diffusers is not what the paper says: follow diffusers (same images) or the paper.",
         "scheduler",
         True,
     ),
