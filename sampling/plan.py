@@ -154,7 +154,7 @@ def blame(spec: RunSpec, error: ValueError | TypeError) -> Exception:
     """
     if isinstance(error, SpecError):
         return error
-    message = str(error)
+    message = str(error).replace("num_inference_steps", "steps")  # as the control is called
     entries = SCHEDULERS[spec.scheduler].parameters()
     controls = {entry.name: f"config.{entry.name}" for entry in entries} | ALIASES
     controls |= {option.name: f"options.{option.name}" for option in MODELS[spec.model].options}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from schedulers import NAMES, SCHEDULERS
 from schedulers.quirks import Quirk, quirks_of
 
-__all__ = ["About", "Block", "about", "active_quirks", "own_quirks", "spellings"]
+__all__ = ["About", "Block", "about", "active_quirks", "grids", "own_quirks", "spellings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,22 @@ def about(name: str) -> About:
     return About(
         sentence.text, tuple(blocks), " ".join(textwrap.dedent(rest).split()).strip(), names
     )
+
+
+def grids(name: str) -> dict[str, str]:
+    """What a class takes as custom ``timesteps`` and ``sigmas``, as its ``set_timesteps`` says.
+
+    Args:
+        name: Class name.
+    """
+    made: Any = SCHEDULERS[name]  # every class has its own set_timesteps
+    method = made.set_timesteps
+    text = inspect.getdoc(method) or ""
+    taken = [key for key in ("timesteps", "sigmas") if key in inspect.signature(method).parameters]
+    found = {
+        key: re.search(rf"^ +{key}: (.+(?:\n {{8}}.+)*)", text, re.MULTILINE) for key in taken
+    }
+    return {key: " ".join(lines.group(1).split()) for key, lines in found.items() if lines}
 
 
 def _blocks(text: str) -> Iterator[Block]:

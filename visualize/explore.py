@@ -37,7 +37,7 @@ from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from schedulers.params import Parameter
 from schedulers.quirks import Quirk
-from visualize.about import about, active_quirks, own_quirks, spellings
+from visualize.about import about, active_quirks, grids, own_quirks, spellings
 from visualize.encode import b64, numbers
 from visualize.explain import chips, columns, equations
 from visualize.films import film as film_of
@@ -411,6 +411,7 @@ def _scheduler_entry(name: str) -> dict[str, Any]:
         "family": made.family,
         "good_for": made.good_for,
         "bounds_steps": list(made.bounds_steps),
+        "grids": grids(name),
         "about": {
             "sentence": told.sentence,
             "blocks": [asdict(block) for block in told.blocks],
@@ -510,7 +511,7 @@ def _inert(spec: RunSpec) -> dict[str, str]:
     made = SCHEDULERS[spec.scheduler]
     reasons = made.inert(settings)
     if made.call_form == "adaptive":
-        reasons["steps"] = "the steps are chosen by the error control."
+        reasons["steps"] = "the scheduler chooses the steps, as exact as rtol and atol ask."
     return {name: reason for name, reason in reasons.items() if name not in NOT_OURS}
 
 

@@ -28,6 +28,15 @@ export class Chips {
     this.open = null;
     this.chips = [];
     this.extra = [];
+    this.link = [];
+  }
+
+  // What the link said and the page could not use; told at once, until something changes.
+  setLink(notes) {
+    if (notes.length === this.link.length) return;
+    this.link = notes;
+    if (notes.length) this.open = "link";
+    this.#draw();
   }
 
   set(chips) {
@@ -48,7 +57,7 @@ export class Chips {
     const told = warn.length > 2 ? [warn[0], {
       id: "more", level: "warn", text: `${warn.length - 1} more warnings`, why: "", several: warn.slice(1),
     }] : warn;
-    const all = [...told, ...info, ...this.extra];
+    const all = [...this.#linkChip(), ...told, ...info, ...this.extra];
     this.shown = all;
     const key = JSON.stringify(all);
     if (key === this.drawn) return;
@@ -58,6 +67,17 @@ export class Chips {
     this.list.replaceChildren(...all.map((chip) => h("li", { "data-level": chip.level }, this.#chip(chip))));
     if (focused) this.list.querySelector(`[data-chip="${CSS.escape(focused)}"]`)?.focus();
     this.#explain();
+  }
+
+  #linkChip() {
+    const { link } = this;
+    if (!link.length) return [];
+    return [{
+      id: "link", level: "warn", why: link.join("\n"),
+      text: `${link.length} ${link.length === 1 ? "part" : "parts"} of the link not understood`,
+      fix: "Nothing: the rest of the link holds, and what was left out has its usual value. "
+        + "Copy link gives a clean one.",
+    }];
   }
 
   #chip(chip) {
@@ -100,7 +120,7 @@ export class Chips {
     }
     return [
       h("p", { class: "ss-why-what" }, h("b", {}, chip.text)),
-      ...(chip.why ? [h("p", {}, chip.why)] : []),
+      ...(chip.why ? chip.why.split("\n").map((line) => h("p", {}, line)) : []),
       ...(chip.fix ? [h("p", { class: "ss-fix" }, h("b", {}, "What to do: "), chip.fix)] : []),
       ...(chip.set ? [h("p", { class: "ss-remedy" }, h("button", {
         type: "button", class: "ss-button", "data-action": "apply",

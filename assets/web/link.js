@@ -58,6 +58,46 @@ export function decode(search, base, isList = () => false) {
   return spec;
 }
 
+// Names that hosts and advertisers add to any link.
+const FOREIGN = /^(__|utm_)|^(fbclid|gclid|ref|logs|source)$/;
+const VIEW = ["step", "x", "y", "bars", "log", "sample", "zoom"];
+
+// What a link says that this page does not know, a sentence each. A link without state of ours is
+// none of our business.
+export function unknown(search, hash) {
+  const query = new URLSearchParams(search.replace(/\+/g, "%2B"));
+  if (!query.has("v") && !query.has("scheduler")) return [];
+  const known = ["v", ...PLAIN, ...WHOLE, ...LISTS];
+  const parts = [...query].filter(([name]) => !known.includes(name) && !/^[co]\./.test(name) && !FOREIGN.test(name))
+    .map(([name, text]) => `“${name}=${text}” is no setting of this page: ${known.slice(1).join(", ")}, `
+      + "or c. before the name of a scheduler's parameter, o. before a model's option.");
+  if (query.has("v") && query.get("v") !== "1") {
+    parts.unshift(`The link is of version ${query.get("v")}; this page reads version 1.`);
+  }
+  for (const name of Object.keys(decodeView(hash))) {
+    if (name && !VIEW.includes(name)) parts.push(`“${name}” is nothing to look at here: ${VIEW.join(", ")}.`);
+  }
+  return parts;
+}
+
+// The spec without what the server refused; null where the link did not say it.
+export function mended(spec, errors, base) {
+  const next = structuredClone(spec);
+  let changed = false;
+  for (const key of Object.keys(errors)) {
+    const [where, name] = key.split(/\.(.*)/s);
+    if (name !== undefined && name in (next[where] ?? {})) delete next[where][name];
+    else if (key === "scheduler" && next.scheduler !== base.scheduler) Object.assign(next, { scheduler: base.scheduler, config: {} });
+    else if (key === "model" && next.model !== base.model) Object.assign(next, { model: base.model, cond: "", options: {} });
+    else if (key === "cond" && next.cond) next.cond = "";
+    else if (LISTS.includes(key) && next[key]) next[key] = null;
+    else if (WHOLE.includes(key) && next[key] !== base[key]) next[key] = base[key];
+    else return null;
+    changed = true;
+  }
+  return changed ? next : null;
+}
+
 // What is looked at (step, axes), not what is computed: kept in the fragment.
 export function encodeView(view) {
   return Object.entries(view)

@@ -12,7 +12,7 @@ import { clamp, h, setText } from "./dom.js";
 import { LiveFilm, decodeFilm } from "./film.js";
 import { milliseconds, plural } from "./format.js";
 import { icon } from "./icons.js";
-import { decode, decodeView, sync } from "./link.js";
+import { decode, decodeView, mended, sync, unknown } from "./link.js";
 import { Player } from "./player.js";
 import { QUANTITIES, X_AXES, Y_AXES } from "./quantities.js";
 import { Latest } from "./requests.js";
@@ -200,6 +200,13 @@ class Explore {
     this.timeline.view = this.view;
     if (view.step) this.pendingStep = Number(view.step) - 1;
     this.spec = linked || structuredClone(this.schema.default);
+    this.linkNotes = unknown(window.location.search, window.location.hash);
+    for (const [name, names] of [["x", X_AXES], ["y", Y_AXES]]) {
+      if (view[name] && !names.includes(view[name])) {
+        this.linkNotes.push(`“${view[name]}” is no quantity for the axis ${name}: ${names.join(", ")}.`);
+      }
+    }
+    this.chips.setLink(this.linkNotes);
     if (linked && !linked.cond) linked.cond = this.sidebar.model(linked.model).default_class;
     this.sidebar.show(this.spec);
     const now = { at: performance.now(), spec: this.spec, first: true };
@@ -214,6 +221,8 @@ class Explore {
 
   change(spec, event) {
     this.spec = spec;
+    this.linkNotes = [];
+    this.chips.setLink([]);
     const at = event?.timeStamp || performance.now();
     this.schedules.send(spec, { at, spec });
   }
@@ -264,7 +273,7 @@ class Explore {
 
   gotSchedule(answer, meta) {
     if (!answer.ok) {
-      this.#wrong(answer.errors || {});
+      if (!this.#mendLink(answer.errors || {}, meta)) this.#wrong(answer.errors || {});
       return;
     }
     this.refused = {};
@@ -277,6 +286,10 @@ class Explore {
     this.schedule = answer;
     this.anew = false;
     if (longer) {
+      if (this.pendingStep >= answer.nfe || this.pendingStep < 0) {
+        this.linkNotes.push(`“step=${this.pendingStep + 1}”: this run has 1 to ${answer.nfe}.`);
+        this.chips.setLink([...this.linkNotes]);
+      }
       const wanted = this.pendingStep ?? Math.round(this.place * (answer.nfe - 1));
       this.cursor = clamp(wanted, 0, answer.nfe - 1);
     }
@@ -380,6 +393,19 @@ class Explore {
         }
       } else this.timings[what].push(end - meta.at);
     }));
+  }
+
+  // What a link asks for and cannot have is left out and told; the rest of the link holds.
+  #mendLink(errors, meta) {
+    const next = meta.first && !this.schedule ? mended(meta.spec, errors, this.schema.default) : null;
+    if (!next) return false;
+    this.linkNotes = [...this.linkNotes, ...Object.values(errors)];
+    this.chips.setLink(this.linkNotes);
+    if (!next.cond) next.cond = this.sidebar.model(next.model).default_class;
+    this.spec = next;
+    this.sidebar.show(next);
+    this.schedules.send(next, { ...meta, spec: next });
+    return true;
   }
 
   #wrong(errors) {

@@ -23,6 +23,11 @@ const GROUP_TITLES = {
 const PLACES = { scheduler: "solver" };
 const CARRIED = ["noise schedule", "prediction"];
 
+// A docstring's text without its marks.
+function plainText(text) {
+  return text.replace(/``/g, "");
+}
+
 function copy(value) {
   return structuredClone(value);
 }
@@ -204,11 +209,8 @@ export class Sidebar {
       place({ ...about, optional, key: `config.${name}`, label: name },
         PLACES[group] ?? (this.groups[group] ? group : "solver"), advanced);
     }
-    for (const [key, text] of [
-      ["timesteps", "Your own times, largest first; they replace the spacing."],
-      ["sigmas", "Your own noise levels σ/α, largest first."],
-    ]) {
-      place({ key, label: key, kind: "numbers", default: null, optional: true, text }, "spacing", true);
+    for (const [key, text] of Object.entries(entry.grids)) {
+      place({ key, label: key, kind: "numbers", default: null, optional: true, text: plainText(text) }, "spacing", true);
     }
     for (const name of GROUPS) {
       const { section, body, fold, summary } = this.groups[name];

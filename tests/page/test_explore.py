@@ -282,10 +282,27 @@ def test_text_that_is_no_number_is_refused_on_the_spot(page: Page, address: str)
     assert spec(page) == before
 
 
-def test_an_error_far_from_any_control_is_still_said(page: Page, address: str) -> None:
+def test_a_link_says_what_of_it_was_not_understood(page: Page, address: str) -> None:
+    """The rest holds; nothing is left out in silence; a change ends the note."""
     visit(page, address, "v=1&scheduler=NoSuchScheduler&steps=20")
-    expect(page.locator(".ss-banner")).to_contain_text("NoSuchScheduler")
+    expect(page.locator(".ss-why")).to_contain_text("NoSuchScheduler")
     assert page.evaluate(COLOURS, "canvas[data-row=chart]") > 20
+    visit(
+        page,
+        address,
+        "v=1&scheduler=EulerDiscreteScheduler&steps=12&stepz=30&c.s_chrn=4&c.beta_end=9"
+        "&c.s_noise=1.01&samples=999&utm_source=mail#step=99&x=nowhere",
+    )
+    expect(page.locator("[data-chip=link]")).to_have_text("6 parts of the link not understood")
+    for part in ("stepz=30", "Did you mean s_churn", "beta_end", "samples", "step=99", "nowhere"):
+        expect(page.locator(".ss-why")).to_contain_text(part)
+    expect(page.locator(".ss-why")).not_to_contain_text("utm_source")
+    expect(page.locator(".ss-banner")).to_be_hidden()
+    now = spec(page)
+    assert (now["scheduler"], now["steps"]) == ("EulerDiscreteScheduler", 12)
+    assert (now["config"], now["samples"]) == ({"s_noise": 1.01}, 1)
+    type_into(page, "steps", "14")
+    expect(page.locator("[data-chip=link]")).to_have_count(0)
 
 
 def test_a_limit_without_end_can_be_set_and_taken_back(page: Page, address: str) -> None:
