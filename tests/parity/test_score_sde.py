@@ -68,7 +68,7 @@ def test_ve_grid(end: float) -> None:
         ours, theirs = laid_out(case)
         assert torch.equal(ours.timesteps, theirs.timesteps)
         index = (theirs.timesteps * (steps - 1)).long()
-        assert ours._visited == index.tolist()
+        assert list(ours._visited) == index.tolist()
         for key in ("sigmas", "discrete_sigmas"):
             a, b = getattr(ours, key), getattr(theirs, key)
             torch.testing.assert_close(a, b, rtol=2e-6, atol=0)
@@ -139,7 +139,7 @@ def test_vp_run(config: dict[str, object], steps: int, seeds: tuple[int, ...]) -
         b = theirs.step_pred(fake_model(x, float(t)), x, t, draws[1])
         mean, expected = tuple(a)[1], b[1]
         # theirs takes the root of 1 - alpha^2 in float32: a rounding over a small number
-        sigma = ours._at(float(t)).sigma
+        sigma = float(ours._levels_at(np.array([float(t)]))[1][0])
         open_here = 1e-5 + 2e-7 * (20 / steps) / sigma**3
         assert error(mean, expected) <= open_here and error(a.prev_sample, b[0]) <= open_here
         x_ours, x = a.prev_sample, b[0]
