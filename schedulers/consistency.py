@@ -23,13 +23,14 @@ from .checks import (
     check_whole,
 )
 from .config import configured
+from .counted import CountedScheduler, Scaled
 from .ddpm import DDPMScheduler
 from .euler import refuse_integer
 from .levels import Level, Stage, ve_level, vp_level
 from .output import DenoisedOutput, NoisedOutput
+from .plan import OUTPUT, SAMPLE, Plan, StepKey
 from .prediction import Reading, inverse
 from .rules.exponential import fresh_variance, posterior_variance
-from .scheduler import OUTPUT, SAMPLE, CountedScheduler, Plan, Scaled, StepKey
 from .trained import VpScheduler
 from .weights import Weights
 

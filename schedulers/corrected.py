@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from .levels import Stage
 from .open_grid import OpenGridScheduler, apart
+from .plan import StepKey
 from .rules.exponential import (
     Linear,
     adams_weights,
@@ -15,7 +16,6 @@ from .rules.exponential import (
     log_rho_row,
     predicting,
 )
-from .scheduler import StepKey
 from .weights import Weights
 
 

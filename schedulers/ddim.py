@@ -12,8 +12,8 @@ from . import params as p
 from .arrays import Array, Generator
 from .config import configured
 from .levels import Level, Stage, vp_level
+from .plan import StepKey
 from .rules.exponential import ddim_row, posterior_variance
-from .scheduler import StepKey
 from .trained import VpScheduler
 from .weights import Weights
 

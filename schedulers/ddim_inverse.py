@@ -12,7 +12,7 @@ from . import params as p
 from .arrays import Array
 from .config import configured
 from .levels import Stage, vp_level
-from .scheduler import StepKey
+from .plan import StepKey
 from .shelf import laid_out
 from .trained import CountedVpScheduler
 from .weights import Weights

@@ -14,9 +14,9 @@ from .arrays import Array, Generator, backend_of
 from .checks import check_whole, shown
 from .config import configured
 from .levels import Level, Stage, vp_level
+from .plan import StepKey
 from .prediction import Reading, reading
 from .rules.exponential import fresh_variance, posterior_row, posterior_variance
-from .scheduler import StepKey
 from .trained import VpScheduler
 from .weights import Weights
 

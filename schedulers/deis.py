@@ -14,8 +14,8 @@ from .checks import check_curves
 from .config import configured
 from .levels import Stage
 from .open_grid import SHORT_RUN, DpmGridScheduler
+from .plan import StepKey
 from .rules.exponential import log_rho_row
-from .scheduler import StepKey
 from .weights import Weights
 
 

@@ -14,9 +14,9 @@ from . import params as p
 from .checks import check_steps
 from .config import configured
 from .levels import Level, Stage, ve_level
+from .plan import StepKey
 from .rules import euler
 from .rules.exponential import singlestep_row
-from .scheduler import StepKey
 from .several_calls import ScaledNoise
 from .trained import SigmaScheduler
 from .weights import Weights

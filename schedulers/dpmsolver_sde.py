@@ -16,8 +16,8 @@ from .brownian import BrownianPath, BrownianTree
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
+from .plan import StepKey
 from .rules import euler
-from .scheduler import StepKey
 from .several_calls import MidpointScheduler, ScaledNoise
 from .weights import Weights
 

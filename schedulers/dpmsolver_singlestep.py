@@ -12,8 +12,8 @@ from .checks import MOST_STEPS, check_whole
 from .config import configured
 from .levels import Stage
 from .open_grid import LEARNED, DpmGridScheduler
+from .plan import StepKey
 from .rules.exponential import singlestep_row
-from .scheduler import StepKey
 from .weights import Weights
 
 

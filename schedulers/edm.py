@@ -20,12 +20,13 @@ from .checks import (
     check_steps,
 )
 from .config import configured
+from .counted import Scaled
 from .euler import Churning, checked_churn, refuse_integer
 from .levels import Stage
 from .open_grid import Multistep
 from .output import StepOutput
+from .plan import StepKey
 from .prediction import Reading
-from .scheduler import Scaled, StepKey
 from .shelf import laid_out
 from .tables import linspace32
 from .weights import Weights

@@ -14,10 +14,11 @@ from . import params as p
 from .arrays import Array, Generator
 from .checks import check_curves, check_training_steps
 from .config import configured
+from .counted import CountedScheduler
 from .levels import Stage
+from .plan import StepKey
 from .prediction import Reading
 from .rules import euler
-from .scheduler import CountedScheduler, StepKey
 from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights

@@ -22,12 +22,14 @@ from .checks import (
     check_steps,
 )
 from .config import configured
+from .counted import CountedScheduler, TwoCalls
 from .euler import Churning, checked_churn, refuse_integer
+from .forward import batch_size
 from .levels import Level, Stage, flow_level
 from .output import StepOutput
+from .plan import Plan, StepKey
 from .prediction import Reading
 from .rules import flow
-from .scheduler import CountedScheduler, Plan, StepKey, TwoCalls, batch_size
 from .shifting import MOST_MU, ShiftMixin
 from .weights import Weights
 

@@ -12,8 +12,8 @@ from . import params as p
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
+from .plan import StepKey
 from .rules import euler
-from .scheduler import StepKey
 from .several_calls import TwoCallScheduler
 from .weights import Weights
 

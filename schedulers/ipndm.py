@@ -13,10 +13,11 @@ from . import params as p
 from .arrays import Array
 from .checks import check_steps
 from .config import configured
+from .counted import CountedScheduler
 from .levels import Level, Stage
+from .plan import StepKey
 from .rules.adams import ADAMS_BASHFORTH
 from .rules.exponential import transfer_row
-from .scheduler import CountedScheduler, StepKey
 from .shelf import laid_out
 from .tables import linspace32
 from .weights import Weights

@@ -21,9 +21,10 @@ from .checks import (
 from .config import configured
 from .levels import Stage, ve_level
 from .output import DerivativeOutput
+from .plan import StepKey
 from .prediction import Reading
 from .rules import euler
-from .scheduler import Scheduler, StepKey
+from .scheduler import Scheduler
 from .weights import Weights
 
 

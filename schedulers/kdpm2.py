@@ -13,8 +13,8 @@ from .arrays import Array, Generator
 from .checks import check_curves
 from .config import configured
 from .levels import Stage
+from .plan import StepKey
 from .rules import euler
-from .scheduler import StepKey
 from .several_calls import MidpointScheduler
 from .weights import Weights
 

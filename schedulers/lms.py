@@ -12,8 +12,8 @@ from .arrays import Array
 from .checks import check_curves, check_times, check_whole
 from .config import configured
 from .levels import Stage
+from .plan import StepKey
 from .rules.adams import MAX_ORDER, lagrange_weights
-from .scheduler import StepKey
 from .trained import SigmaScheduler
 from .weights import Weights
 

@@ -12,9 +12,10 @@ import numpy as np
 from . import prediction, spacing
 from .arrays import Array
 from .checks import CURVES, check_curves, check_one_way, check_sigmas, check_steps, check_times
+from .counted import CountedScheduler
 from .levels import Level, Stage, flow_level, vp_level_of_rho
+from .plan import StepKey
 from .rules.exponential import multistep_row
-from .scheduler import CountedScheduler, StepKey
 from .shelf import laid_out
 from .shifting import check_mu
 from .trained import LevelScheduler

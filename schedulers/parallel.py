@@ -11,8 +11,9 @@ from .arrays import Array, backend_of, host_values, torch_backend
 from .checks import are_elsewhere, check_batch_times, check_training_steps
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
+from .forward import batch_size
 from .levels import Level, Stage, vp_level
-from .scheduler import DATA, StepKey, batch_size
+from .plan import DATA, StepKey
 from .trained import VpScheduler
 
 PAPER = papers.PARADIGMS.at("Algorithm 1; the steps are those of the sequential class.")

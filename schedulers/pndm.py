@@ -12,9 +12,9 @@ from . import params as p
 from .arrays import Array
 from .config import configured
 from .levels import Level, Stage, vp_level
+from .plan import Evaluation, StepKey
 from .rules.adams import ADAMS_BASHFORTH, RUNGE_KUTTA
 from .rules.exponential import transfer_row
-from .scheduler import Evaluation, StepKey
 from .trained import CountedVpScheduler
 from .weights import Weights
 

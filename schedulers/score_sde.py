@@ -16,9 +16,10 @@ from .checks import check_numbers, check_steps, check_training_steps, shown
 from .config import configured
 from .levels import Level, Stage, ve_level
 from .output import SdeOutput
+from .plan import NOISE, StepKey
 from .prediction import Reading
 from .rules.exponential import posterior_row, posterior_std
-from .scheduler import NOISE, Scheduler, StepKey
+from .scheduler import Scheduler
 from .tables import linspace32
 from .weights import Weights
 

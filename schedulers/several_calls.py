@@ -11,7 +11,8 @@ from . import params as p
 from . import spacing
 from .arrays import Array, Generator
 from .checks import check_whole
-from .scheduler import StepKey, TwoCalls
+from .counted import TwoCalls
+from .plan import StepKey
 from .trained import SigmaScheduler
 
 

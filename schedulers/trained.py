@@ -27,14 +27,10 @@ from .checks import (
     check_training_steps,
     check_whole,
 )
+from .counted import CountedScheduler, Scaled
+from .forward import batch_size
 from .levels import Level, Stage, vp_level
-from .scheduler import (
-    CountedScheduler,
-    KarrasDiffusionSchedulers,
-    Scaled,
-    Scheduler,
-    batch_size,
-)
+from .scheduler import KarrasDiffusionSchedulers, Scheduler
 from .shelf import laid_out
 
 

@@ -15,8 +15,8 @@ from .checks import CURVES, check_curves, check_levels
 from .config import configured
 from .corrected import CorrectedScheduler
 from .open_grid import shift_of
+from .plan import StepKey
 from .rules.exponential import Linear
-from .scheduler import StepKey
 from .shifting import ShiftMixin, check_mu
 
 #: A flow level this close to 1 is moved below it, where lam is finite.

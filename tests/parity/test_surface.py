@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from schedulers.counted import Scaled
 from schedulers.open_grid import Multistep
-from schedulers.scheduler import Scaled
 from tests.parity.differences import REASONS, missing, ready
 from tests.parity.harness import SCHEDULERS, Case, accepts, error, take_step, unit_noise
 from tests.parity.oracle import DIFFUSERS, diffusers_class
