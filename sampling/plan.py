@@ -154,13 +154,15 @@ def blame(spec: RunSpec, error: ValueError | TypeError) -> Exception:
     """
     if isinstance(error, SpecError):
         return error
-    message = str(error).replace("num_inference_steps", "steps")  # as the control is called
+    message = str(error)
     entries = SCHEDULERS[spec.scheduler].parameters()
     controls = {entry.name: f"config.{entry.name}" for entry in entries} | ALIASES
     controls |= {option.name: f"options.{option.name}" for option in MODELS[spec.model].options}
     others = {entry.name for made in SCHEDULERS.values() for entry in made.parameters()}
     named = _first_named(message, controls) or _first_named(message, others)
-    return error if named is None else SpecError(controls.get(named, ""), message)
+    if named is None:
+        return error
+    return SpecError(controls.get(named, ""), message.replace("num_inference_steps", "steps"))
 
 
 def _first_named(message: str, names: Iterable[str]) -> str | None:

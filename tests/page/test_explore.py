@@ -420,7 +420,7 @@ def test_the_steps_end_where_the_levels_do(page: Page, address: str) -> None:
     slide(page, "steps", 1.0)
     page.wait_for_function("() => sigmascope.spec.steps === 30")
     visit(page, address, "v=1&scheduler=DPMAdaptiveScheduler&steps=4")
-    expect(control(page, "steps")).to_contain_text("chosen by the error control")
+    expect(control(page, "steps")).to_contain_text("the scheduler chooses the steps")
     expect(control(page, "steps").locator("input[type=text]")).to_be_disabled()
 
 

@@ -606,7 +606,8 @@ def test_a_refusal_is_the_matter_of_the_control_that_it_names(
     monkeypatch.setattr(SCHEDULERS["DDIMScheduler"], place, raiser(error))
     with pytest.raises(SpecError) as refused:
         list(run(line(0), device="cpu"))
-    assert (refused.value.parameter, refused.value.message) == (control, str(error))
+    message = str(error).replace("num_inference_steps", "steps")
+    assert (refused.value.parameter, refused.value.message) == (control, message)
 
 
 @pytest.mark.parametrize(
