@@ -27,7 +27,8 @@ _HOMES = {
     "dpmsolver_inverse": ["DPMSolverMultistepInverseScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "edm": ["EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"],
-    "euler": ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"],
+    "euler": ["EulerDiscreteScheduler"],
+    "euler_ancestral": ["EulerAncestralDiscreteScheduler"],
     "flow_match": ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
     "hub": ["HubError", "PushToHubMixin"],
@@ -73,8 +74,8 @@ if TYPE_CHECKING:
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
     from .edm import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
     from .edm import EDMEulerScheduler as EDMEulerScheduler
-    from .euler import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
+    from .euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .flow_match import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
     from .flow_match import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler

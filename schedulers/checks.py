@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import sys
@@ -332,3 +333,22 @@ def check_training_steps(times: np.ndarray, table: int) -> np.ndarray:
             f"timesteps={shown(times.tolist())} must be training steps in 0..{table - 1}."
         )
     return times.astype(np.int64)
+
+
+@functools.cache
+def _is_whole(dtype: Any) -> bool:
+    """Whether a dtype of either library is one of integers."""
+    return "int" in str(dtype)
+
+
+def refuse_integer(timestep: Any, name: str) -> None:
+    """Float schedulers take entries of ``timesteps``; an index would be mistaken for one.
+
+    Raises:
+        ValueError: The timestep is an integer.
+    """
+    if isinstance(timestep, int) or _is_whole(getattr(timestep, "dtype", None)):
+        raise ValueError(
+            f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
+            "not its index."
+        )

@@ -21,11 +21,11 @@ from .checks import (
     check_table,
     check_times,
     check_whole,
+    refuse_integer,
 )
 from .config import configured
 from .counted import CountedScheduler, Scaled
 from .ddpm import DDPMScheduler
-from .euler import refuse_integer
 from .levels import Level, Stage, ve_level, vp_level
 from .output import DenoisedOutput, NoisedOutput
 from .plan import OUTPUT, SAMPLE, Plan, StepKey

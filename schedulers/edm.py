@@ -18,10 +18,11 @@ from .checks import (
     check_real,
     check_sigmas,
     check_steps,
+    refuse_integer,
 )
+from .churn import Churning, checked_churn
 from .config import configured
 from .counted import Scaled
-from .euler import Churning, checked_churn, refuse_integer
 from .levels import Stage
 from .open_grid import Multistep
 from .output import StepOutput

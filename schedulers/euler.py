@@ -1,10 +1,8 @@
-"""Euler steps in sigma: plain with churn, and ancestral."""
+"""Euler steps in sigma, with optional churn."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,9 @@ import numpy as np
 from . import papers
 from . import params as p
 from .arrays import Array, Generator
-from .checks import check_curves, check_training_steps
+from .checks import check_curves, check_training_steps, refuse_integer
+from .churn import Churning, checked_churn
 from .config import configured
-from .counted import CountedScheduler
 from .levels import Stage
 from .plan import StepKey
 from .prediction import Reading
@@ -22,66 +20,6 @@ from .rules import euler
 from .tables import linspace32
 from .trained import SigmaScheduler
 from .weights import Weights
-
-#: Step arguments that churn, with their defaults.
-CHURN = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf, "s_noise": 1.0}
-NO_CHURN = tuple(CHURN.values())
-
-
-@functools.cache
-def _is_whole(dtype: Any) -> bool:
-    """Whether a dtype of either library is one of integers."""
-    return "int" in str(dtype)
-
-
-def refuse_integer(timestep: Any, name: str) -> None:
-    """Float schedulers take entries of ``timesteps``; an index would be mistaken for one.
-
-    Raises:
-        ValueError: The timestep is an integer.
-    """
-    if isinstance(timestep, int) or _is_whole(getattr(timestep, "dtype", None)):
-        raise ValueError(
-            f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
-            "not its index."
-        )
-
-
-def checked_churn(scheduler: CountedScheduler, *given: Any) -> StepKey:
-    """The four arguments of a call, checked unless they are the defaults."""
-    try:
-        if given == NO_CHURN:
-            return NO_CHURN
-    except (ValueError, RuntimeError):
-        pass  # arrays, which are neither equal nor not: the check names them
-    check = scheduler._check_step
-    return tuple(check(name, value) for name, value in zip(CHURN, given, strict=True))
-
-
-class Churning(CountedScheduler):
-    """A ``step`` that can raise the noise level first: ``s_churn`` and its three companions."""
-
-    def _default_key(self) -> StepKey:
-        return NO_CHURN
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
-        return tuple((CHURN | dict(settings))[name] for name in CHURN)
-
-    def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
-        """``(sigma_hat, weight of the noise)`` of a step, for alpha = 1."""
-        s_churn, s_tmin, s_tmax, s_noise = key
-        steps = len(self._rhos) - 1
-        sigma_hat, std = euler.churn(stage.here.sigma, steps, s_churn, s_tmin, s_tmax)
-        return sigma_hat, std * s_noise
-
-    @classmethod
-    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Without churn there is no noise to shape."""
-        reasons = super()._inert(values)
-        if not values.get("s_churn"):
-            for name in ("s_tmin", "s_tmax", "s_noise"):
-                reasons[name] = "s_churn is 0: no noise is added."
-        return reasons
 
 
 class EulerDiscreteScheduler(Churning, SigmaScheduler):
@@ -265,98 +203,3 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
             return check_training_steps(times, len(self._table))
         # Upstream reads the table at the position in the schedule, not at the training step.
         return np.array([self.index_for_timestep(t) for t in times.tolist()])
-
-
-class EulerAncestralDiscreteScheduler(SigmaScheduler):
-    r"""Ancestral sampling: Euler down past the target, then fresh noise up to it.
-
-        x_next       = x + (sigma_down - sigma) eps + sigma_up z
-        sigma_up^2   = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2
-        sigma_down^2 = sigma_next^2 - sigma_up^2
-
-    so that ``sigma_down = sigma_next^2 / sigma``. The step to sigma = 0 adds no noise.
-
-    References:
-        Crowson. k-diffusion, sample_euler_ancestral; the DDPM posterior (Ho et al. 2020,
-        arXiv 2006.11239, eq. 7) written for alpha = 1.
-    """
-
-    title = "Euler ancestral"
-    family = "Sigma (k-diffusion)"
-    good_for = "Fresh noise at each step: varied results that never settle."
-    reference = papers.DDPM.at("Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.")
-    _follows_model_dtype = True
-    _fresh_dtype = np.float64
-
-    @configured
-    def __init__(
-        self,
-        num_train_timesteps: p.NumTrainTimesteps = 1000,
-        beta_start: p.BetaStart = 0.0001,
-        beta_end: p.BetaEnd = 0.02,
-        beta_schedule: p.BetaSchedule = "linear",
-        trained_betas: p.TrainedBetas = None,
-        prediction_type: p.PredictionType = "epsilon",
-        timestep_spacing: p.TimestepSpacing = "linspace",
-        steps_offset: p.StepsOffset = 0,
-        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
-        compat: p.Compat = "diffusers",
-        tensor_format: p.TensorFormat = None,
-    ) -> None:
-        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        self._make_table(tensor_format)
-        self._fresh_grid()
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        timesteps: Sequence[float] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run of N steps, 1..num_train_timesteps, or one over custom times or levels.
-
-        Args:
-            num_inference_steps: Number of steps N.
-            device: Where ``timesteps`` go (torch only).
-            timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
-            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
-                taken as they are, whatever curve the config names.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, or the noise schedule is undefined on the grid.
-        """
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        return euler.ancestral_row(past[0].here, past[0].target)
-
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        generator: Generator = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            generator: Source of noise, or a list with one for each sample.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` and ``pred_original_sample``, in the dtype of the model output.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
-        """
-        refuse_integer(timestep, "EulerAncestralDiscreteScheduler.step")
-        self._warn_unscaled()
-        return self._advance(model_output, timestep, sample, generator, return_dict=return_dict)

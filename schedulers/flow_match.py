@@ -20,10 +20,11 @@ from .checks import (
     check_number,
     check_real,
     check_steps,
+    refuse_integer,
 )
+from .churn import Churning, checked_churn
 from .config import configured
 from .counted import CountedScheduler, TwoCalls
-from .euler import Churning, checked_churn, refuse_integer
 from .forward import batch_size
 from .levels import Level, Stage, flow_level
 from .output import StepOutput

@@ -23,7 +23,8 @@ from .dpmsolver_inverse import DPMSolverMultistepInverseScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
-from .euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from .euler import EulerDiscreteScheduler
+from .euler_ancestral import EulerAncestralDiscreteScheduler
 from .flow_match import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .ipndm import IPNDMScheduler

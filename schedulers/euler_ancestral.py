@@ -1,0 +1,114 @@
+"""Euler steps in sigma past the target, and fresh noise back up to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import papers
+from . import params as p
+from .arrays import Array, Generator
+from .checks import refuse_integer
+from .config import configured
+from .levels import Stage
+from .plan import StepKey
+from .rules import euler
+from .trained import SigmaScheduler
+from .weights import Weights
+
+
+class EulerAncestralDiscreteScheduler(SigmaScheduler):
+    r"""Ancestral sampling: Euler down past the target, then fresh noise up to it.
+
+        x_next       = x + (sigma_down - sigma) eps + sigma_up z
+        sigma_up^2   = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2
+        sigma_down^2 = sigma_next^2 - sigma_up^2
+
+    so that ``sigma_down = sigma_next^2 / sigma``. The step to sigma = 0 adds no noise.
+
+    References:
+        Crowson. k-diffusion, sample_euler_ancestral; the DDPM posterior (Ho et al. 2020,
+        arXiv 2006.11239, eq. 7) written for alpha = 1.
+    """
+
+    title = "Euler ancestral"
+    family = "Sigma (k-diffusion)"
+    good_for = "Fresh noise at each step: varied results that never settle."
+    reference = papers.DDPM.at("Eq. 7 for alpha = 1; k-diffusion sample_euler_ancestral.")
+    _follows_model_dtype = True
+    _fresh_dtype = np.float64
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        beta_start: p.BetaStart = 0.0001,
+        beta_end: p.BetaEnd = 0.02,
+        beta_schedule: p.BetaSchedule = "linear",
+        trained_betas: p.TrainedBetas = None,
+        prediction_type: p.PredictionType = "epsilon",
+        timestep_spacing: p.TimestepSpacing = "linspace",
+        steps_offset: p.StepsOffset = 0,
+        rescale_betas_zero_snr: p.RescaleBetasZeroSnr = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        self._make_table(tensor_format)
+        self._fresh_grid()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run of N steps, 1..num_train_timesteps, or one over custom times or levels.
+
+        Args:
+            num_inference_steps: Number of steps N.
+            device: Where ``timesteps`` go (torch only).
+            timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                taken as they are, whatever curve the config names.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
+                curve, or the noise schedule is undefined on the grid.
+        """
+        self._make_grid(num_inference_steps, device, timesteps, sigmas)
+
+    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+        return euler.ancestral_row(past[0].here, past[0].target)
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``x0 + sigma eps``, any shape.
+            generator: Source of noise, or a list with one for each sample.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``, in the dtype of the model output.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
+        """
+        refuse_integer(timestep, "EulerAncestralDiscreteScheduler.step")
+        self._warn_unscaled()
+        return self._advance(model_output, timestep, sample, generator, return_dict=return_dict)
