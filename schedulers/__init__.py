@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "config": ["ConfigMixin", "FrozenDict"],
     "cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
-    "consistency": ["CMStochasticIterativeScheduler", "LCMScheduler", "TCDScheduler"],
+    "consistency": ["CMStochasticIterativeScheduler"],
+    "lcm": ["LCMScheduler"],
+    "tcd": ["TCDScheduler"],
     "ddim": ["DDIMScheduler"],
     "ddim_inverse": ["DDIMInverseScheduler"],
     "ddpm": ["DDPMScheduler"],
@@ -54,8 +56,6 @@ if TYPE_CHECKING:
     from .config import ConfigMixin as ConfigMixin
     from .config import FrozenDict as FrozenDict
     from .consistency import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
-    from .consistency import LCMScheduler as LCMScheduler
-    from .consistency import TCDScheduler as TCDScheduler
     from .cosine_dpmsolver import (
         CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
     )
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from .karras_ve import KarrasVeScheduler as KarrasVeScheduler
     from .kdpm2 import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
     from .kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
+    from .lcm import LCMScheduler as LCMScheduler
     from .levels import Level as Level
     from .levels import Stage as Stage
     from .lms import LMSDiscreteScheduler as LMSDiscreteScheduler
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from .scheduler import SchedulerMixin as SchedulerMixin
     from .score_sde import ScoreSdeVeScheduler as ScoreSdeVeScheduler
     from .score_sde import ScoreSdeVpScheduler as ScoreSdeVpScheduler
+    from .tcd import TCDScheduler as TCDScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
     from .weights import Contributions as Contributions
     from .weights import Weights as Weights

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .checks import shown
-from .consistency import CMStochasticIterativeScheduler, LCMScheduler, TCDScheduler
+from .consistency import CMStochasticIterativeScheduler
 from .cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from .ddim import DDIMScheduler
 from .ddim_inverse import DDIMInverseScheduler
@@ -30,12 +30,14 @@ from .heun import HeunDiscreteScheduler
 from .ipndm import IPNDMScheduler
 from .karras_ve import KarrasVeScheduler
 from .kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
+from .lcm import LCMScheduler
 from .lms import LMSDiscreteScheduler
 from .parallel import DDIMParallelScheduler, DDPMParallelScheduler
 from .pndm import PNDMScheduler
 from .sasolver import SASolverScheduler
 from .scheduler import Scheduler
 from .score_sde import ScoreSdeVeScheduler, ScoreSdeVpScheduler
+from .tcd import TCDScheduler
 from .unipc import UniPCMultistepScheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
