@@ -31,7 +31,8 @@ _HOMES = {
     "edm": ["EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"],
     "euler": ["EulerDiscreteScheduler"],
     "euler_ancestral": ["EulerAncestralDiscreteScheduler"],
-    "flow_match": ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
+    "flow_match_euler": ["FlowMatchEulerDiscreteScheduler"],
+    "flow_match_heun": ["FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
     "hub": ["HubError", "PushToHubMixin"],
     "ipndm": ["IPNDMScheduler"],
@@ -76,8 +77,10 @@ if TYPE_CHECKING:
     from .edm import EDMEulerScheduler as EDMEulerScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
-    from .flow_match import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
-    from .flow_match import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
+    from .flow_match_euler import (
+        FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler,
+    )
+    from .flow_match_heun import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .hub import HubError as HubError
     from .hub import PushToHubMixin as PushToHubMixin

@@ -25,7 +25,8 @@ from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from .euler import EulerDiscreteScheduler
 from .euler_ancestral import EulerAncestralDiscreteScheduler
-from .flow_match import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+from .flow_match_euler import FlowMatchEulerDiscreteScheduler
+from .flow_match_heun import FlowMatchHeunDiscreteScheduler
 from .heun import HeunDiscreteScheduler
 from .ipndm import IPNDMScheduler
 from .karras_ve import KarrasVeScheduler
