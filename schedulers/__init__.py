@@ -48,7 +48,8 @@ _HOMES = {
     "sasolver": ["SASolverScheduler"],
     "scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
-    "score_sde": ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
+    "score_sde_ve": ["ScoreSdeVeScheduler"],
+    "score_sde_vp": ["ScoreSdeVpScheduler"],
     "weights": ["Contributions", "Weights", "contributions"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -107,8 +108,8 @@ if TYPE_CHECKING:
     from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
     from .scheduler import Scheduler as Scheduler
     from .scheduler import SchedulerMixin as SchedulerMixin
-    from .score_sde import ScoreSdeVeScheduler as ScoreSdeVeScheduler
-    from .score_sde import ScoreSdeVpScheduler as ScoreSdeVpScheduler
+    from .score_sde_ve import ScoreSdeVeScheduler as ScoreSdeVeScheduler
+    from .score_sde_vp import ScoreSdeVpScheduler as ScoreSdeVpScheduler
     from .tcd import TCDScheduler as TCDScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
     from .weights import Contributions as Contributions

@@ -37,7 +37,8 @@ from .parallel import DDIMParallelScheduler, DDPMParallelScheduler
 from .pndm import PNDMScheduler
 from .sasolver import SASolverScheduler
 from .scheduler import Scheduler
-from .score_sde import ScoreSdeVeScheduler, ScoreSdeVpScheduler
+from .score_sde_ve import ScoreSdeVeScheduler
+from .score_sde_vp import ScoreSdeVpScheduler
 from .tcd import TCDScheduler
 from .unipc import UniPCMultistepScheduler
 
