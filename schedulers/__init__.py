@@ -28,7 +28,8 @@ _HOMES = {
     "dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_inverse": ["DPMSolverMultistepInverseScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
-    "edm": ["EDMDPMSolverMultistepScheduler", "EDMEulerScheduler"],
+    "edm_dpmsolver": ["EDMDPMSolverMultistepScheduler"],
+    "edm_euler": ["EDMEulerScheduler"],
     "euler": ["EulerDiscreteScheduler"],
     "euler_ancestral": ["EulerAncestralDiscreteScheduler"],
     "flow_match_euler": ["FlowMatchEulerDiscreteScheduler"],
@@ -74,8 +75,8 @@ if TYPE_CHECKING:
     )
     from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
-    from .edm import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
-    from .edm import EDMEulerScheduler as EDMEulerScheduler
+    from .edm_dpmsolver import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
+    from .edm_euler import EDMEulerScheduler as EDMEulerScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .flow_match_euler import (

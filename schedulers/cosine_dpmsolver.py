@@ -12,7 +12,7 @@ from . import params as p
 from .arrays import Array, Generator, Pairs, host_values
 from .brownian import BrownianTree
 from .config import configured
-from .edm import EDMDPMSolverMultistepScheduler
+from .edm_dpmsolver import EDMDPMSolverMultistepScheduler
 from .tables import linspace32
 
 

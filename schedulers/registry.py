@@ -22,7 +22,8 @@ from .dpmsolver import DPMSolverMultistepScheduler
 from .dpmsolver_inverse import DPMSolverMultistepInverseScheduler
 from .dpmsolver_sde import DPMSolverSDEScheduler
 from .dpmsolver_singlestep import DPMSolverSinglestepScheduler
-from .edm import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
+from .edm_dpmsolver import EDMDPMSolverMultistepScheduler
+from .edm_euler import EDMEulerScheduler
 from .euler import EulerDiscreteScheduler
 from .euler_ancestral import EulerAncestralDiscreteScheduler
 from .flow_match_euler import FlowMatchEulerDiscreteScheduler
