@@ -97,7 +97,7 @@ class Gridded(Published):
         """Stand where laying this grid out would have led."""
         for name in grid.published:
             self.__dict__.pop(name, None)
-        self._published.update(grid.published)
+        self._published = {**self._published, **grid.published}
         self._timesteps = self._own_timesteps = None
         self.__dict__.update(grid.attributes)
         self._forget()

@@ -101,7 +101,9 @@ def laid_out(lay_out: Callable[..., None]) -> Callable[..., None]:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         shelf = self._shelf() if self._kept else None
         if shelf is not None and _plain((*args, *kwargs.values())):
-            wanted = lay_out, self._beside_config(), args, tuple(kwargs.items())
+            # The format is told, for NumPy's takes any device and torch's only one that is there.
+            beside = self.tensor_format, self._beside_config()
+            wanted = lay_out, beside, args, tuple(kwargs.items())
             grid = shelf.find(wanted)
             if grid is not None:
                 self._take_over(grid)

@@ -206,6 +206,7 @@ def noise_table(
             ratios.astype(np.float64),
             knots_of(log_ratios),
         )
-    for array in (betas, table.alphas, product, ratios, log_ratios):
+    own = betas, table.alphas, product, ratios, log_ratios, table.steps, table.exact_rhos
+    for array in (*own, *table.knots):
         array.setflags(write=False)
     return table

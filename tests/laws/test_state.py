@@ -303,3 +303,24 @@ def test_the_forward_process_reads_no_device_value(name: str, method: str) -> No
     x = torch.empty(2, 3, 4, 4, device="meta")
     times = torch.empty(2, dtype=torch.int64, device="meta")
     assert getattr(SCHEDULERS[name](), method)(x, x, times).shape == x.shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shallow_copy_lays_out_a_grid_of_its_own(name: str) -> None:
+    first, other = make(name), make(name, STEPS + 1)
+    aside = copy.copy(first)
+    lay_out(aside, STEPS + 1)
+    assert aside.timesteps.tolist() == other.timesteps.tolist()
+    first.set_format("np")
+    assert first.timesteps.tolist() == make(name).timesteps.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numpy_grids_vouch_for_no_device(name: str) -> None:
+    """NumPy's format takes any device; the grid that it shares must not pass for torch's."""
+    scheduler = SCHEDULERS[name](tensor_format="np")
+    if "device" not in inspect.signature(scheduler.set_timesteps).parameters:
+        return
+    scheduler.set_timesteps(STEPS, device="nowhere")
+    with pytest.raises(ValueError, match="device='nowhere' is not a device"):
+        SCHEDULERS[name](tensor_format="pt").set_timesteps(STEPS, device="nowhere")
