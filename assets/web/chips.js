@@ -53,7 +53,7 @@ export class Chips {
   #draw() {
     const info = this.chips.filter((chip) => chip.level !== "warn");
     const warn = this.chips.filter((chip) => chip.level === "warn");
-    // Many warnings share one chip: the row stays one row.
+    // Many warnings share one chip: two rows hold them all.
     const told = warn.length > 2 ? [warn[0], {
       id: "more", level: "warn", text: `${warn.length - 1} more warnings`, why: "", several: warn.slice(1),
     }] : warn;

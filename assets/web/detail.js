@@ -1,7 +1,7 @@
 // Below the timeline: the current frame large, what the step does, and the transport.
 
 import { fit, h, setText } from "./dom.js";
-import { SHARE, fmt } from "./format.js";
+import { SHARE, fmt, level } from "./format.js";
 import { palette, ramp } from "./colour.js";
 import { icon } from "./icons.js";
 
@@ -11,6 +11,8 @@ const MEANINGS = {
   x: "the sample", x0: "the model's clean prediction", eps: "the model's noise prediction",
   noise: "fresh noise",
 };
+
+const ago = (lag) => (lag === 1 ? "of the call before" : `of ${lag} calls before`);
 
 export class Detail {
   // actions: select(index), step(by), toggle(), speed(value), pick(sample)
@@ -124,14 +126,14 @@ export class Detail {
     this.#tellEquation(schedule.equations[i]);
     this.levels.replaceChildren(...[
       ["t", fmt(columns.t[i], 4), "Time the model is told, in training steps"],
-      ["σ/α", `${fmt(columns.rho[i])} → ${fmt(columns.rho_next[i])}`, "Noise over signal, before and after"],
-      ["share of result", schedule.equations[i]?.weight_text ?? "–", SHARE],
-    ].map(([name, value, title]) => h("span", { title }, `${name} `, h("b", {}, value))));
+      ["σ/α", `${level(columns.rho[i])} → ${level(columns.rho_next[i])}`, "Noise over signal, before and after"],
+      ["share of result", schedule.equations[i]?.weight_text, SHARE],
+    ].filter(([, value]) => value).map(([name, value, title]) => h("span", { title }, `${name} `, h("b", {}, value))));
     setText(this.sentence, schedule.equations[i]?.sentence || "");
     this.scrubber.value = String(i);
     this.scrubber.style.setProperty("--fill", `${schedule.nfe > 1 ? (i / (schedule.nfe - 1)) * 100 : 0}%`);
     const spoken = `${noun} ${i + 1} of ${schedule.nfe}`;
-    this.scrubber.setAttribute("aria-valuetext", `${spoken}, noise level ${fmt(columns.rho[i])}`);
+    this.scrubber.setAttribute("aria-valuetext", `${spoken}, noise level ${level(columns.rho[i])}`);
     setText(this.position, `${i + 1} / ${schedule.nfe}`);
     this.#caption();
   }
@@ -163,15 +165,14 @@ export class Detail {
       ` ${MEANINGS[symbol]} · `,
     ]);
     const lags = terms.map((term) => term.lag).filter(Boolean);
-    const nearest = Math.min(...lags);
-    const older = lags.length
-      ? `[−${nearest}] of ${nearest === 1 ? "the call before" : `${nearest} calls before`}` : null;
+    const older = lags.length ? [...new Set(lags)].sort((a, b) => a - b)
+      .map((lag) => `[−${lag}] ${ago(lag)}`).join(", ") : null;
     if (!older && letters.length) letters.push(letters.pop().replace(/ · $/, ""));
     this.legend.replaceChildren(...letters, ...(older ? [older] : []));
   }
 
   #meaning({ symbol, lag }) {
-    return `${MEANINGS[symbol]}${lag ? ` of ${lag === 1 ? "the call before" : `${lag} calls before`}` : ""}`;
+    return `${MEANINGS[symbol]}${lag ? ` ${ago(lag)}` : ""}`;
   }
 
   // ---- pictures ------------------------------------------------------------------------------

@@ -17,6 +17,11 @@ export function fmt(value, digits = 3) {
   return text.replace(/-/g, "−");
 }
 
+// A noise level or a distance of two, where null is infinity, for which JSON has no number.
+export function level(value, digits = 3) {
+  return value === null ? "∞" : fmt(value, digits);
+}
+
 // The value as it is typed back: full precision, plain minus.
 export function plain(value) {
   if (value === null || value === undefined) return "";

@@ -2,7 +2,7 @@
 // axis, column by column, and one cursor goes through all of them.
 
 import { clamp, fit, h, setText } from "./dom.js";
-import { SHARE, fmt } from "./format.js";
+import { SHARE, fmt, level } from "./format.js";
 import { palette, ramp } from "./colour.js";
 import { icon } from "./icons.js";
 import { QUANTITIES, X_AXES, Y_AXES, extent, read, scale, trainingCurve } from "./quantities.js";
@@ -119,7 +119,7 @@ export class Timeline {
     const { rho, accepted } = schedule.columns;
     this.legend.hidden = accepted.every(Boolean);
     setText(this.summary, `${schedule.steps} steps, ${schedule.nfe} model calls, noise level from `
-      + `${fmt(rho[0])} to ${fmt(rho[rho.length - 1])}.`);
+      + `${level(rho[0])} to ${level(rho[rho.length - 1])}.`);
   }
 
   setFilm(film) {
@@ -699,9 +699,11 @@ export class Timeline {
       if (i === null) continue;
       const px = axes.px(i);
       const py = axes.py(i);
-      if (px === null || py === null || py > this.plot.bottom + 6 || px < -8 || px > this.width + 8) continue;
+      if (px === null || py === null || py > this.plot.bottom + 6 || px < 0 || px > this.width) continue;
+      const radius = Math.max(big ? 6.5 : 5.5, (this.radius || 4) + 2);
       context.beginPath();
-      context.arc(px, py, Math.max(big ? 6.5 : 5.5, (this.radius || 4) + 2), 0, 7);
+      // Whole at both ends, where a column is narrower than the dot.
+      context.arc(clamp(px, radius, this.width - radius), py, radius, 0, 7);
       context.fillStyle = ramp(this.schedule.columns.rho[i], c.dark);
       context.fill();
       context.lineWidth = 2;
@@ -928,16 +930,16 @@ export class Timeline {
     const { columns, equations, steps, nfe } = this.schedule;
     const rows = [
       ["t", fmt(columns.t[i], 5)],
-      ["σ/α", `${fmt(columns.rho[i], 4)} → ${fmt(columns.rho_next[i], 4)}`],
+      ["σ/α", `${level(columns.rho[i], 4)} → ${level(columns.rho_next[i], 4)}`],
       ["σ", fmt(columns.sigma[i], 4)],
       ["α", fmt(columns.alpha[i], 4)],
       ["ᾱ", fmt(columns.alphas_cumprod[i], 4)],
       ["β", fmt(columns.beta?.[i] ?? null, 4)],
-      ["SNR", fmt(columns.snr[i], 4)],
-      ["logSNR", fmt(columns.logsnr[i], 4)],
-      ["Δ log σ/α", fmt(columns.dlogrho[i], 3)],
+      ["SNR", level(columns.snr[i], 4)],
+      ["logSNR", fmt(columns.logsnr[i] ?? (columns.rho[i] === 0 ? Infinity : -Infinity), 4)],
+      ["Δ log σ/α", level(columns.dlogrho[i])],
       ["order", fmt(columns.order[i])],
-      ["share of result", equations[i]?.weight_text ?? "–"],
+      ...(equations[i]?.weight_text ? [["share of result", equations[i].weight_text]] : []),
       ...(this.#rejected(i) ? [["step", "rejected"]] : []),
     ];
     this.tip.replaceChildren(

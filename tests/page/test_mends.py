@@ -341,14 +341,20 @@ def test_many_warnings_share_a_chip_that_tells_them_all(page: Page, address: str
     expect(page.locator("#ss-why")).to_be_hidden()
 
 
-def test_chips_stay_in_their_row_and_the_first_stays_whole(page: Page, address: str) -> None:
+@pytest.mark.parametrize("name", ["LCM", "PNDM", "DPMAdaptive", "KarrasVe", "ScoreSdeVp"])
+def test_every_chip_is_whole_beside_the_film(page: Page, address: str, name: str) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
-    for query in ("scheduler=LCMScheduler&steps=4", "scheduler=PNDMScheduler&steps=12"):
-        visit(page, address, f"v=1&{query}")
-        expect(page.locator("[data-chip=run]")).to_be_visible()
-        whole = "e => e.scrollWidth <= e.clientWidth"
-        assert page.locator(".ss-chips").evaluate(whole), query
-        assert page.locator("[data-chip=steps] > span").evaluate(whole), query
+    visit(page, address)
+    calm = page.locator(".ss-timeline-card").bounding_box()
+    visit(page, address, f"v=1&scheduler={name}Scheduler&steps=12")
+    expect(page.locator("[data-chip=run]")).to_be_visible()
+    for chip in page.locator(".ss-chip > span").all():
+        assert chip.evaluate("e => e.scrollWidth <= e.clientWidth"), chip.inner_text()
+    busy = page.locator(".ss-timeline-card").bounding_box()
+    assert calm is not None
+    assert busy is not None
+    assert busy["y"] == calm["y"]
+    assert busy["y"] + busy["height"] <= 900
 
 
 def test_a_rejected_call_is_crossed_out_under_the_cursor_too(page: Page, address: str) -> None:
@@ -439,3 +445,47 @@ def test_a_link_to_another_view_of_the_same_run_is_followed(page: Page, address:
     page.evaluate("() => { location.hash = '#step=5&x=t'; }")
     expect(page.locator(".ss-position")).to_have_text("5 / 9")
     expect(page.locator('input[name="ss-x"][value="t"]')).to_be_checked()
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_the_cursors_dot_is_whole_at_both_ends(page: Page, address: str, step: int) -> None:
+    visit(page, address, f"v=1&steps=1000#step={step}")
+    widths = page.evaluate("""() => {
+      const canvas = document.querySelector("canvas.ss-overlay");
+      const { width } = canvas;
+      const high = document.querySelector("canvas.ss-chart").offsetHeight;
+      const { data } = canvas.getContext("2d").getImageData(0, 0, width, high);
+      let [left, right, top, bottom] = [width, 0, high, 0];
+      for (let y = 0; y < high; y += 1) {
+        for (let x = 0; x < width; x += 1) {
+          if (data[4 * (y * width + x) + 3] < 200) continue;
+          [left, right] = [Math.min(left, x), Math.max(right, x)];
+          [top, bottom] = [Math.min(top, y), Math.max(bottom, y)];
+        }
+      }
+      return [right - left, bottom - top];
+    }""")
+    assert widths[1] > 8
+    assert abs(widths[0] - widths[1]) <= 2
+
+
+def test_pure_noise_is_an_infinite_level(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=FlowMatchHeunDiscreteScheduler&steps=8#step=1")
+    expect(page.locator(".ss-levels")).to_contain_text("∞ → 6.01")
+    page.locator("canvas.ss-chart").hover(position={"x": 20, "y": 60})
+    expect(page.locator(".ss-tip")).to_contain_text("σ/α∞ → 6.0")
+    expect(page.locator(".ss-tip")).to_contain_text("logSNR−∞")
+
+
+def test_an_inversion_has_no_share_of_a_result(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=DDIMInverseScheduler&steps=8")
+    expect(page.locator(".ss-levels")).to_contain_text("σ/α")
+    expect(page.locator(".ss-levels")).not_to_contain_text("share")
+
+
+def test_the_legend_tells_every_earlier_call(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=UniPCMultistepScheduler&steps=10&c.solver_order=3")
+    expect(page.locator(".ss-equation")).to_contain_text("[−2]")
+    expect(page.locator(".ss-legend")).to_contain_text(
+        "[−1] of the call before, [−2] of 2 calls before"
+    )
