@@ -22,8 +22,12 @@ MAX_SAMPLES = 64
 MAX_SEED = 2**32 - 1
 MAX_NUMBERS = 4000
 MAX_QUERY = 60_000
-# Parameters that decide how a library user holds arrays, or that a control of the page replaces.
-NOT_OURS = frozenset({"tensor_format", "timestep_values", "solver_p", "tau_func"})
+# Parameters that decide how a library user holds arrays, that a control of the page replaces, or
+# that ask for what only a program can give (a function, the mu of an image size).
+NOT_OURS = frozenset(
+    {"tensor_format", "timestep_values", "solver_p", "tau_func"}
+    | {"use_dynamic_shifting", "time_shift_type"}
+)
 
 Value = bool | int | float | str | None | tuple[float, ...]
 Pairs = tuple[tuple[str, Value], ...]
@@ -254,9 +258,8 @@ def _config(described: Iterable[Parameter], pairs: object) -> Pairs:
     kept: dict[str, Value] = {}
     for name, value in _pairs("config", pairs):
         if name not in known:
-            raise SpecError(
-                f"config.{name}", f"{_show(name)} is no parameter here.{_hint(name, known)}"
-            )
+            hint = " It is for programs." if name in NOT_OURS else _hint(name, known)
+            raise SpecError(f"config.{name}", f"{_show(name)} is no parameter here.{hint}")
         entry = known[name]
         checked = _parameter(entry, value)
         if not _same(checked, _frozen(entry.default)):

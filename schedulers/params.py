@@ -309,8 +309,7 @@ FlowShift = Annotated[
 UseDynamicShifting = Annotated[
     bool,
     About(
-        "Takes the shift from set_timesteps(mu=...), as pipelines give it by image size. The page "
-        "has no mu: set the shift instead.",
+        "Takes the shift from set_timesteps(mu=...), as pipelines give it by image size.",
         "spacing",
         True,
     ),

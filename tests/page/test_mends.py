@@ -489,3 +489,13 @@ def test_the_legend_tells_every_earlier_call(page: Page, address: str) -> None:
     expect(page.locator(".ss-legend")).to_contain_text(
         "[−1] of the call before, [−2] of 2 calls before"
     )
+
+
+def test_what_only_a_program_can_set_is_no_control(page: Page, address: str) -> None:
+    visit(
+        page, address, "v=1&scheduler=FlowMatchEulerDiscreteScheduler&c.use_dynamic_shifting=true"
+    )
+    expect(page.locator("#ss-why")).to_contain_text("'use_dynamic_shifting' is no parameter here")
+    expect(page.locator("#ss-why")).to_contain_text("for programs")
+    expect(page.locator('[data-control="config.shift"]')).to_have_count(1)
+    expect(page.locator('[data-control="config.use_dynamic_shifting"]')).to_have_count(0)
