@@ -55,8 +55,9 @@ class CMStochasticIterativeScheduler(Scaled):
     reference = papers.CONSISTENCY.at("Algorithm 1 and appendix C.")
     consistency = True
     bounds_steps: ClassVar[tuple[str, ...]] = ("num_train_timesteps",)
+    _bounding = ("clip_denoised",)
     _compatibles = ()
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "custom_timesteps")
+    _kept = ("_times", "_rhos", "num_inference_steps", "custom_timesteps")
 
     @configured
     def __init__(
@@ -118,7 +119,6 @@ class CMStochasticIterativeScheduler(Scaled):
         sigmas = (high + ramp * (low - high)) ** config["rho"]
         levels = np.append(sigmas, config["sigma_min"]).astype(np.float32)
         self._install(self.sigma_to_t(sigmas), levels, n, device)
-        self._alters = bool(config["clip_denoised"])
 
     def sigma_to_t(self, sigmas: float | np.ndarray) -> np.ndarray:
         """What the network is told of noise levels, ``250 log sigma``."""

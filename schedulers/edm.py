@@ -34,7 +34,7 @@ class EdmScheduler(Scaled):
     _noise_function: ClassVar[str] = "log"
     #: Then divided by the first and multiplied by the second number, in upstream's order.
     _noise_scale: ClassVar[tuple[float, float]] = 1.0, 0.25
-    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
+    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps")
     #: Precision in which upstream lays out the Karras levels.
     _ramp_dtype: ClassVar[Any] = np.float32
 

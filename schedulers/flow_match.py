@@ -20,7 +20,7 @@ class FlowScheduler(CountedScheduler):
     """``x = (1 - sigma) x0 + sigma eps``, times T sigma; the model returns ``eps - x0``."""
 
     _follows_model_dtype = True
-    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
+    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps")
 
     def _make_fresh(self, tensor_format: str | None, shift: float) -> None:
         """The grid of a fresh object: every training level, shifted."""

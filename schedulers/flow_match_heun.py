@@ -44,7 +44,7 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
     good_for = "Rectified flows, second order: accurate, at twice the calls."
     reference = papers.EDM.at("Algorithm 2, for the slope of a rectified flow (arXiv 2209.03003).")
     _keeps = frozenset({"x", "x0"})
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters")
+    _kept = ("_times", "_rhos", "num_inference_steps")
 
     @configured
     def __init__(

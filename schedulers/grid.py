@@ -10,6 +10,7 @@ import numpy as np
 
 from .arrays import Array, view_position
 from .checks import check_numbers, shown
+from .config import FrozenDict
 from .levels import Stage
 from .plan import Evaluation, Plan
 from .published import Published
@@ -27,6 +28,10 @@ class Gridded(Published):
     #: Every attribute that ``set_timesteps`` sets, where the grid follows from config and arguments
     #: alone: equal objects then share it. None where it depends on more.
     _kept: ClassVar[tuple[str, ...] | None] = None
+    #: Settings any of which has the data prediction clipped or thresholded.
+    _bounding: ClassVar[tuple[str, ...]] = ("thresholding", "clip_sample")
+    #: Whether one does.
+    _alters: bool
     sigmas: Array
     num_inference_steps: int | None
     _times: Sequence[float] = ()
@@ -49,6 +54,12 @@ class Gridded(Published):
         self._show_as(tensor_format)
         self.num_inference_steps = None
         self._forget()
+
+    def _stand_on(self, config: FrozenDict) -> None:
+        """Take a config, also in the middle of a run: what was prepared by the old one goes."""
+        super()._stand_on(config)
+        self._alters = any(self._setting(name) for name in self._bounding)
+        self._plans = {}
 
     @property
     def compat(self) -> str:
@@ -76,8 +87,6 @@ class Gridded(Published):
         self._rhos = tuple(sigmas.tolist())
         self.num_inference_steps = n
         self._forget()
-        #: Whether the data prediction is clipped or thresholded.
-        self._alters = bool(self._setting("thresholding") or self._setting("clip_sample"))
         if n is not None:
             self._check_visited()
 

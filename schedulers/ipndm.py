@@ -46,7 +46,7 @@ class IPNDMScheduler(CountedScheduler):
     good_for = "v-prediction models of continuous time, as in v-diffusion."
     reference = papers.PNDM.at("Eq. 12 with growing order; v-diffusion iplms_sample.")
     _depth = 4
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_grid_levels")
+    _kept = ("_times", "_rhos", "num_inference_steps", "_grid_levels")
     _keeps = frozenset({"eps"})
     #: Order of the multistep method, under upstream's name.
     pndm_order = 4

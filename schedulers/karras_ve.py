@@ -56,7 +56,7 @@ class KarrasVeScheduler(Scheduler):
     reference = papers.EDM.at("Algorithm 2.")
     order = 2
 
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_raised")
+    _kept = ("_times", "_rhos", "num_inference_steps", "_raised")
 
     @configured
     def __init__(

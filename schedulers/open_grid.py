@@ -137,15 +137,13 @@ class Multistep(CountedScheduler):
 class OpenGridScheduler(Multistep, LevelScheduler):
     """Variance-preserving or flow levels on n of n + 1 points, integer timesteps, counted."""
 
-    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps", "_alters")
+    _kept: ClassVar[tuple[str, ...]] = ("_times", "_rhos", "num_inference_steps")
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
-    _flow_shift = 1.0
     #: Whether Karras times of a cosine schedule are cut off rather than rounded.
     _cuts_cosine_times: ClassVar[bool] = False
 
     def _make_levels(self, tensor_format: str | None) -> None:
         """The table, what upstream publishes of it, and the grid of a fresh object."""
-        self._flow_shift = float(self.config["flow_shift"])
         self._make_table(tensor_format)
         with np.errstate(invalid="ignore"):
             self._publish("alpha_t", np.sqrt(self._table))
@@ -169,8 +167,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
             return
         if not self.config["use_dynamic_shifting"]:
             raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
-        self._flow_shift = shift_of(mu, self.config["time_shift_type"])
-        self.register_to_config(flow_shift=self._flow_shift)
+        self.register_to_config(flow_shift=shift_of(mu, self.config["time_shift_type"]))
 
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
         """Where the last step ends."""
@@ -258,7 +255,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
 
     def _flow_levels(self, n: int) -> np.ndarray:
         """The n levels of a flow."""
-        return spacing.flow_sigmas(n, self._train_steps, self._flow_shift)
+        return spacing.flow_sigmas(n, self._train_steps, float(self.config["flow_shift"]))
 
     def _place_curve(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Levels of a curve, and the training times that belong to them."""

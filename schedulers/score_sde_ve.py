@@ -47,7 +47,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     weighs_by_norms = True
     reference = papers.SCORE_SDE.at("Equations 46 and 47, algorithms 2 and 4.")
     _compatibles = ()
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters", "_levels", "_visited")
+    _kept = ("_times", "_rhos", "num_inference_steps", "_levels", "_visited")
 
     @configured
     def __init__(

@@ -48,7 +48,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     )
     reference = papers.SCORE_SDE.at("Equations 11 and 33, appendix F.")
     _compatibles = ()
-    _kept = ("_times", "_rhos", "num_inference_steps", "_alters")
+    _kept = ("_times", "_rhos", "num_inference_steps")
 
     @configured
     def __init__(

@@ -42,6 +42,7 @@ class TCDScheduler(DistilledScheduler):
     family = "Consistency"
     good_for = "Models distilled by TCD: 2 to 20 calls, with a dial for randomness."
     reference = papers.TCD.at("Algorithm 4.")
+    _bounding = ()
 
     @configured
     def __init__(
@@ -74,10 +75,6 @@ class TCDScheduler(DistilledScheduler):
         if given:
             return np.arange(int(self._train_steps * strength))
         return super()._origin(original, strength, given)
-
-    def _install(self, *args: Any) -> None:
-        super()._install(*args)
-        self._alters = False
 
     def _get_variance(self, timestep: int, prev_timestep: int) -> float:
         """Posterior variance between two training steps; below 0 is the final level."""

@@ -196,7 +196,6 @@ class VpScheduler(TrainedScheduler):
         "_times",
         "_rhos",
         "num_inference_steps",
-        "_alters",
         "_sampled",
     )
 
@@ -375,7 +374,6 @@ class SigmaScheduler(Scaled, LevelScheduler):
         "_times",
         "_rhos",
         "num_inference_steps",
-        "_alters",
     )
 
     # --- the grid -----------------------------------------------------------------------------

@@ -324,3 +324,19 @@ def test_numpy_grids_vouch_for_no_device(name: str) -> None:
     scheduler.set_timesteps(STEPS, device="nowhere")
     with pytest.raises(ValueError, match="device='nowhere' is not a device"):
         SCHEDULERS[name](tensor_format="pt").set_timesteps(STEPS, device="nowhere")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_replaced_during_a_run_holds_from_the_next_call(name: str) -> None:
+    """Pipelines replace it after set_timesteps too; rows and bounds heed it at once."""
+    kinds = SCHEDULERS[name]._init_keys()
+    for change in ({"clip_sample": True}, {"thresholding": True}, {"clip_denoised": False}):
+        if not change.keys() <= kinds:
+            continue
+        replaced, made = make(name), make(name, **change)
+        top = torch_noise(1) * 3.0
+        t = made.timesteps[0]
+        replaced.predict_x0(tanh(0, top), t, top)  # what it prepares must not be kept
+        replaced.register_to_config(**change)
+        expected = made.predict_x0(tanh(0, top), t, top)
+        assert torch.equal(replaced.predict_x0(tanh(0, top), t, top), expected), change

@@ -167,6 +167,19 @@ def test_dpm_flow_shift(shift: float) -> None:
         assert_same_grid(ours, theirs, f"{steps} steps")
 
 
+SHIFTED = [n for n in GRIDDED if accepts(diffusers_class(n), "flow_shift")]
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_a_replaced_flow_shift_holds(name: str) -> None:
+    """Upstream reads it out of the config whenever a grid is laid out."""
+    ours, theirs = pair(name, use_flow_sigmas=True)
+    for scheduler in (ours, theirs):
+        scheduler.register_to_config(flow_shift=3.0)
+        scheduler.set_timesteps(9)
+    assert_same_grid(ours, theirs, name)
+
+
 FLOWING = [
     n for n in GRIDDED if accepts(diffusers_class(n), "time_shift_type") and "Flow" not in n
 ]
