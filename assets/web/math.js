@@ -144,7 +144,7 @@ export function formula(text) {
 }
 
 const GREEK = "alpha|beta|gamma|sigma|lam|rho|tau|psi|kappa";
-const INLINE = new RegExp(`(?<![\\w"])(?:(?:${GREEK})(?![\\w-]*[=(])(?:_(?:next|prev|hat|min|max|mid|down|up))?|[A-Za-z]_[a-z0-9])'?(?:\\^2)?(?![\\w"])`, "g");
+const INLINE = new RegExp(`(?<![\\w"])(?:(?:${GREEK})(?![\\w-]*[=(])(?:_(?:next|prev|hat|min|max|mid|down|up|\\d))?|x_(?:next|hat|high|low)|D\\d|[A-Za-z]_[a-z0-9])'?(?:\\^2)?(?![\\w"])`, "g");
 
 // Whether something between code marks is mathematics rather than Python.
 function isFormula(text) {

@@ -120,3 +120,16 @@ def test_quirks_are_counted_told_and_switched_off(page: Page, address: str) -> N
     panel.locator("[data-action=compat]").click()
     expect(chip).to_have_text("unlike the paper in 2 places")
     assert "compat" not in spec(page)["config"]
+
+
+def test_formulas_of_about_fit_a_phone(phone: Page, address: str) -> None:
+    visit(phone, address, "v=1&scheduler=DPMSolverMultistepScheduler")
+    phone.locator("[data-action=fold]").tap()
+    phone.get_by_role("button", name="About").tap()
+    about = phone.locator(".ss-about")
+    for block in about.locator("div.ss-math").all():
+        assert block.evaluate("e => e.scrollWidth <= e.clientWidth"), block.inner_text()
+    about_text = about.locator(".ss-about-body > p", has_text="slope")
+    assert about_text.locator("math").evaluate_all(
+        "all => all.map((e) => e.getAttribute('alttext')).filter((t) => /^(D1|D2|psi_1)$/.test(t))"
+    ) == ["D1", "D2", "psi_1"]
