@@ -143,7 +143,7 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
             ValueError: Nothing to go by, numbers that contradict each other, out of range or not
                 descending, no ``mu`` under dynamic shifting, or times beside a sigma curve.
         """
-        check_curves(self.config, timesteps)
+        check_curves(self._settings, timesteps)
         if mu is not None:
             check_number("mu", mu, -MOST_MU, MOST_MU)
         total = np.float32(len(self))

@@ -73,7 +73,7 @@ class TrainedScheduler(Scheduler):
 
     def _values_of_constructor(self, num_inference_steps: int | None) -> Sequence[int] | None:
         """The times that the constructor's ``timestep_values`` give to every run, if any."""
-        values: Sequence[int] | None = self.config.get("timestep_values")
+        values: Sequence[int] | None = self._setting("timestep_values")
         n = num_inference_steps
         if (
             values is not None

@@ -11,7 +11,7 @@ import numpy as np
 from . import papers, spacing
 from . import params as p
 from .arrays import Array, host_values
-from .checks import CURVES, check_curves, check_levels
+from .checks import check_curves, check_levels
 from .config import configured
 from .corrected import CorrectedScheduler
 from .open_grid import shift_of
@@ -156,8 +156,7 @@ class UniPCMultistepScheduler(ShiftMixin, CorrectedScheduler):
 
     def _flows(self) -> bool:
         """Whether the levels are those of a flow's own ramp."""
-        curved = any(self.config.get(name) for name in CURVES)
-        return bool(self.config["use_flow_sigmas"]) and not curved
+        return bool(self.config["use_flow_sigmas"]) and self._chosen_curve is None
 
     def _flow_levels(self, n: int) -> np.ndarray:
         ramp = (

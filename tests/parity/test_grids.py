@@ -167,6 +167,32 @@ def test_dpm_flow_shift(shift: float) -> None:
         assert_same_grid(ours, theirs, f"{steps} steps")
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "grid"),
+    [
+        (
+            "UniPCMultistepScheduler",
+            {"use_flow_sigmas": True},
+            {"sigmas": [0.9, 0.5, 0.2]},
+        ),
+        (
+            "FlowMatchEulerDiscreteScheduler",
+            {"use_karras_sigmas": True},
+            {"num_inference_steps": 9},
+        ),
+    ],
+)
+def test_a_curve_that_only_others_know_bends_nothing(
+    name: str, config: dict[str, object], grid: dict[str, object]
+) -> None:
+    """The config of a DPM-Solver may name it; here it is a foreign key."""
+    own = SCHEDULERS[name](**config)
+    other = SCHEDULERS[name].from_config(config | {"use_lu_lambdas": True})
+    for scheduler in (own, other):
+        scheduler.set_timesteps(**grid)
+    assert_same_grid(own, other)
+
+
 SHIFTED = [n for n in GRIDDED if accepts(diffusers_class(n), "flow_shift")]
 
 
