@@ -822,8 +822,8 @@ QUIRKS: tuple[Quirk, ...] = (
         "Noise is drawn and multiplied by 0; consistency models multiply it by the root of a "
         "rounding error.",
         "Noise that weighs nothing is not drawn.",
-        "the generator stands elsewhere after the run: a second run with it has other noise; 9e-5 "
-        "of noise is left by a consistency model with sigma_min 0.1",
+        "a second run with the same generator has other noise; a consistency model with sigma_min "
+        "0.1 leaves 9e-5 of noise",
         None,
         "mathematics",
         "Within a run every draw is upstream's; seed a generator for each run.",

@@ -312,7 +312,7 @@ def _weight(plan: Schedule, weights: CallWeights, i: int) -> str:
         noise = plan.rows[i].noise
         return "Its x̂₀ is the result" + (f", under noise of {short(noise)}." if noise else ".")
     others = _visible(weights)
-    place = "the sample that the last call is shown" if weights.shown else "the result"
+    place = "the last call's input" if weights.shown else "the result"
     if abs(weight) < 1e-9:
         return f"Its x̂₀ is no part of {place}: it acts only through what later calls predict."
     total = _percent(sum(others))

@@ -319,7 +319,7 @@ def test_where_the_result_is_the_last_prediction_its_sample_is_weighed() -> None
     # Law of the point mass: the weights on x0 and the start's own signal add up to alpha.
     assert sum(weights.calls[:-1]) == pytest.approx(1.0, abs=1e-3)
     assert explain.sentence(plan, plan.nfe - 1).endswith("Its x̂₀ is the result.")
-    assert "the sample that the last call is shown, more than any other" in explain.sentence(
+    assert "the last call's input, more than any other" in explain.sentence(
         plan, weights.calls[:-1].index(max(weights.calls[:-1]))
     )
 
