@@ -40,5 +40,5 @@ def test_shares_are_written_in_one_way() -> None:
     assert "< 0.01 %" in texts
     assert texts[-1] == "100 %"
     for entry in answer["equations"][:-1]:
-        assert f"makes up {entry['weight_text']} of the sample" in entry["sentence"]
+        assert f"makes up {entry['weight_text']} of the last call's input" in entry["sentence"]
     assert chips_of(scheduler="DDIMScheduler", steps=1)["levels"].text.count("→") == 1
