@@ -199,17 +199,33 @@ class DPMAdaptiveScheduler(GroupScheduler):
         calls = len(self._places)
         return {"steps": tried, "nfe": calls, "n_accept": taken, "n_reject": tried - taken}
 
-    def _ahead(self, sigma: float) -> tuple[Group, ...]:
-        """The steps from a level on if none makes an error."""
+    def _ahead(self, sigma: float, tried: int = 0) -> tuple[Group, ...]:
+        """The steps from a level on if none makes an error.
+
+        Raises:
+            ValueError: With those tried before they are more than ``MOST_TRIALS``: coefficients of
+                the controller may shrink the steps without end.
+        """
         controller, order, eta = copy.copy(self._controller), *self._order_and_noise()
         groups: list[Group] = []
         while math.log(sigma / self._lowest) > ARRIVED:
+            if tried + len(groups) >= MOST_TRIALS:
+                raise self._too_many()
             sigma_next = max(sigma * math.exp(-controller.h), self._lowest)
             groups.append(group(sigma, sigma_next, self._lowest, order, eta))
             h = controller.h
             controller.judge(0.0)
             controller.h, sigma = max(controller.h, h), sigma_next
         return tuple(groups)
+
+    def _too_many(self) -> ValueError:
+        """An error for settings that ask for more steps than a run may try."""
+        names = ("rtol", "atol", "h_init", "pcoeff", "icoeff", "dcoeff", "accept_safety")
+        told = ", ".join(f"{name}={self.config[name]!r}" for name in names)
+        return ValueError(
+            f"{told} ask for more than {MOST_TRIALS} steps: choose larger tolerances or a larger "
+            "h_init, or the controller's usual coefficients (0, 1, 0)."
+        )
 
     def _order_and_noise(self) -> tuple[int, float]:
         return int(self.config["solver_order"]), float(self.config["eta"])
@@ -258,13 +274,10 @@ class DPMAdaptiveScheduler(GroupScheduler):
             self._low_before = low
         tried = self._attempts.index(whole) + 1
         if tried >= MOST_TRIALS:
-            raise ValueError(
-                f"rtol={config['rtol']!r}, atol={config['atol']!r} ask for more than "
-                f"{MOST_TRIALS} steps: choose larger ones."
-            )
+            raise self._too_many()
         judged = replace(whole, accepted=accepted)
         made = (*self._attempts[: tried - 1], judged)
-        self._show(made + self._ahead(judged.landing))
+        self._show(made + self._ahead(judged.landing, tried))
 
     def step(
         self,

@@ -30,6 +30,10 @@ class FlowScheduler(CountedScheduler):
         self._install(sigmas * steps, sigmas, None)
         self.sigma_min, self.sigma_max = float(sigmas[-1]), float(sigmas[0])
 
+    def _beside_config(self) -> tuple[Any, ...]:
+        # Attributes that callers set: the ends of the ramp.
+        return self.sigma_min, self.sigma_max
+
     @property
     def prediction_type(self) -> str:
         """A flow model predicts ``eps - x0``."""

@@ -82,7 +82,7 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
     # --- the grid -----------------------------------------------------------------------------
 
     def _beside_config(self) -> tuple[Any, ...]:
-        return (self._shift,)
+        return (*super()._beside_config(), self._shift)
 
     @property
     def shift(self) -> float:

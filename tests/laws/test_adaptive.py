@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from schedulers import DPMAdaptiveScheduler
+from schedulers.dpm_adaptive import MOST_TRIALS
 from schedulers.weights import contributions
 
 X = np.random.default_rng(4).standard_normal((2, 3))
@@ -131,3 +132,30 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"timestep=.*sample"):
         scheduler.step(X, scheduler.timesteps[0], X)
         scheduler.step(X, scheduler.timesteps[5], X)
+
+
+@pytest.mark.parametrize("h_init", [0.05, 1e-4])
+@pytest.mark.parametrize(
+    "gains", [(-1.0, 1.0, 0.0), (0.0, 1.0, -1.0), (10.0, 0.001, 10.0), (-10.0, 10.0, -10.0)]
+)
+def test_no_coefficients_make_a_run_without_end(
+    gains: tuple[float, float, float], h_init: float
+) -> None:
+    """It ends, or is refused by name, and never plans more steps than it may try."""
+    names = ("pcoeff", "icoeff", "dcoeff")
+    config = dict(zip(names, gains, strict=True)) | {"h_init": h_init}
+    most = 0
+
+    def watch(now: dict[str, Any]) -> None:
+        nonlocal most
+        most = max(most, now["nfe"])
+
+    try:
+        scheduler = DPMAdaptiveScheduler(tensor_format="np", **config)
+        scheduler.set_timesteps()
+        scheduler.sample(denoise, X * float(scheduler.init_noise_sigma), callback=watch)
+    except ValueError as refusal:
+        assert all(name in str(refusal) for name in (*names, "rtol", "h_init"))
+    else:
+        assert len(scheduler.attempts) <= MOST_TRIALS
+    assert most <= 3 * MOST_TRIALS

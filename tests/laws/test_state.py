@@ -340,3 +340,20 @@ def test_a_config_replaced_during_a_run_holds_from_the_next_call(name: str) -> N
         replaced.register_to_config(**change)
         expected = made.predict_x0(tanh(0, top), t, top)
         assert torch.equal(replaced.predict_x0(tanh(0, top), t, top), expected), change
+
+
+@pytest.mark.parametrize("first", ["edited", "fresh"])
+@pytest.mark.parametrize(
+    "name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"]
+)
+def test_an_edited_end_of_a_flow_reaches_no_other_object(name: str, first: str) -> None:
+    """In either order: the object that was edited heeds it, the other never sees it."""
+    shelf._shelf.cache_clear()
+    plain = make(name, 4).sigmas.tolist()
+    shelf._shelf.cache_clear()
+    edited, fresh = SCHEDULERS[name](), SCHEDULERS[name]()
+    edited.sigma_max = 0.7
+    for scheduler in (edited, fresh) if first == "edited" else (fresh, edited):
+        scheduler.set_timesteps(4)
+    assert fresh.sigmas.tolist() == plain
+    assert edited.sigmas[0] == pytest.approx(0.7)
