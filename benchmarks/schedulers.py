@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from schedulers import SCHEDULERS  # noqa: E402
-from schedulers.brownian import BrownianPath  # noqa: E402
+from schedulers.rules.brownian import BrownianPath  # noqa: E402
 from tests.parity.oracle import DIFFUSERS, diffusers_scheduler, k_diffusion  # noqa: E402
 
 SchedulerLike: TypeAlias = Any

@@ -1,6 +1,6 @@
 """Write the pages that are made of data: ``python -m docs.make_pages``.
 
-``docs/quirks.md`` comes from ``schedulers/quirks.py``, ``docs/glossary.md`` from
+``docs/quirks.md`` comes from ``schedulers/facts/quirks.py``, ``docs/glossary.md`` from
 ``docs/glossary.py``; ``docs/schedulers/`` holds a page for each class of the registry, out of its
 docstrings, its parameters, its rows and a run of it. What is written depends on the code alone; ``tests/unit/test_pages.py`` fails when the text is old.
 """
@@ -17,8 +17,8 @@ from typing import Any
 from docs import glossary, pictures
 from docs.samples import NO_PIPELINE, samples
 from schedulers import NAMES, SCHEDULERS
-from schedulers.params import Parameter
-from schedulers.quirks import QUIRKS, Quirk
+from schedulers.facts.quirks import QUIRKS, Quirk
+from schedulers.interface.params import Parameter
 from schedulers.scheduler import Scheduler
 from visualize.about import about, own_quirks, spellings
 
@@ -46,7 +46,7 @@ def quirks_page() -> str:
     )
     return f"""# Where diffusers leaves the mathematics
 
-Generated from `schedulers/quirks.py` by `python -m docs.make_pages`.
+Generated from `schedulers/facts/quirks.py` by `python -m docs.make_pages`.
 
 A drop-in must reproduce images, so by default a scheduler does what diffusers 0.42.1 does. These
 are the places where that is not what the paper says. `compat="paper"`, a keyword of every

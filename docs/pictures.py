@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sampling import RunSpec, Schedule, SpecError, schedule, trajectory
-from schedulers.weights import contributions
+from schedulers.core.coefficients import contributions
 from visualize.encode import pixels
 
 Grid = np.ndarray

@@ -12,9 +12,9 @@ from sampling.noise import generators
 from sampling.plan import blame, build, step_settings
 from sampling.runner import Frame, denoiser, initial_state, read_only
 from sampling.spec import RunSpec
+from schedulers.core.level import ve_level
 from schedulers.dpm_adaptive import DPMAdaptiveScheduler, asking
 from schedulers.dpm_fast import Group
-from schedulers.levels import ve_level
 
 __all__ = ["adaptive", "attempts_of"]
 

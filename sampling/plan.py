@@ -11,10 +11,10 @@ from typing import Any
 from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
+from schedulers.core.coefficients import Contributions, Weights, contributions
+from schedulers.core.level import Stage
 from schedulers.dpm_adaptive import DPMAdaptiveScheduler
-from schedulers.levels import Stage
 from schedulers.scheduler import Scheduler
-from schedulers.weights import Contributions, Weights, contributions
 
 __all__ = [
     "PARTICLES",

@@ -19,10 +19,10 @@ from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
 from sampling.plan import batch, blame, build, rows_of, step_settings
 from sampling.spec import RunSpec, SpecError
-from schedulers.levels import Level, Stage
+from schedulers.core.coefficients import Weights
+from schedulers.core.level import Level, Stage
 from schedulers.rules.exponential import posterior_variance
 from schedulers.scheduler import Scheduler
-from schedulers.weights import Weights
 
 __all__ = ["Frame", "initial_sample", "run"]
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from models import MODELS, ModelInfo, Option
 from schedulers import SCHEDULERS
-from schedulers.params import Parameter
+from schedulers.interface.params import Parameter
 
 __all__ = ["MAX_SAMPLES", "MAX_STEPS", "NOT_OURS", "VERSION", "RunSpec", "SpecError", "Value"]
 

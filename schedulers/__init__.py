@@ -7,12 +7,11 @@ A class is loaded when it is first asked for, so that ``import schedulers`` cost
 """
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 #: Module of each public name.
 _HOMES = {
-    "config": ["ConfigMixin", "FrozenDict"],
+    "interface.config": ["ConfigMixin", "FrozenDict"],
     "cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
     "consistency": ["CMStochasticIterativeScheduler"],
     "lcm": ["LCMScheduler"],
@@ -35,30 +34,39 @@ _HOMES = {
     "flow_match_euler": ["FlowMatchEulerDiscreteScheduler"],
     "flow_match_heun": ["FlowMatchHeunDiscreteScheduler"],
     "heun": ["HeunDiscreteScheduler"],
-    "hub": ["HubError", "PushToHubMixin"],
+    "interface.hub": ["HubError", "PushToHubMixin"],
     "ipndm": ["IPNDMScheduler"],
     "karras_ve": ["KarrasVeScheduler"],
     "kdpm2": ["KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler"],
-    "levels": ["Level", "Stage"],
+    "core.level": ["Level", "Stage"],
     "lms": ["LMSDiscreteScheduler"],
-    "output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
-    "papers": ["Reference"],
+    "backend.output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
+    "facts.papers": ["Reference"],
     "parallel": ["DDIMParallelScheduler", "DDPMParallelScheduler"],
     "pndm": ["PNDMScheduler"],
-    "registry": ["NAMES", "SCHEDULERS", "from_name"],
+    "interface.registry": ["NAMES", "SCHEDULERS", "from_name"],
     "sasolver": ["SASolverScheduler"],
     "scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
     "score_sde_ve": ["ScoreSdeVeScheduler"],
     "score_sde_vp": ["ScoreSdeVpScheduler"],
-    "weights": ["Contributions", "Weights", "contributions"],
+    "core.coefficients": ["Contributions", "Weights", "contributions"],
 }
+#: Modules that are public by themselves.
+_MODULES = {"bridge": "interface.bridge"}
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
-    from .config import ConfigMixin as ConfigMixin
-    from .config import FrozenDict as FrozenDict
+    from .backend.output import DerivativeOutput as DerivativeOutput
+    from .backend.output import SchedulerOutput as SchedulerOutput
+    from .backend.output import SdeOutput as SdeOutput
+    from .backend.output import StepOutput as StepOutput
     from .consistency import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
+    from .core.coefficients import Contributions as Contributions
+    from .core.coefficients import Weights as Weights
+    from .core.coefficients import contributions as contributions
+    from .core.level import Level as Level
+    from .core.level import Stage as Stage
     from .cosine_dpmsolver import (
         CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
     )
@@ -79,32 +87,28 @@ if TYPE_CHECKING:
     from .edm_euler import EDMEulerScheduler as EDMEulerScheduler
     from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
+    from .facts.papers import Reference as Reference
     from .flow_match_euler import (
         FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler,
     )
     from .flow_match_heun import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
     from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
-    from .hub import HubError as HubError
-    from .hub import PushToHubMixin as PushToHubMixin
+    from .interface.config import ConfigMixin as ConfigMixin
+    from .interface.config import FrozenDict as FrozenDict
+    from .interface.hub import HubError as HubError
+    from .interface.hub import PushToHubMixin as PushToHubMixin
+    from .interface.registry import NAMES as NAMES
+    from .interface.registry import SCHEDULERS as SCHEDULERS
+    from .interface.registry import from_name as from_name
     from .ipndm import IPNDMScheduler as IPNDMScheduler
     from .karras_ve import KarrasVeScheduler as KarrasVeScheduler
     from .kdpm2 import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
     from .kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
     from .lcm import LCMScheduler as LCMScheduler
-    from .levels import Level as Level
-    from .levels import Stage as Stage
     from .lms import LMSDiscreteScheduler as LMSDiscreteScheduler
-    from .output import DerivativeOutput as DerivativeOutput
-    from .output import SchedulerOutput as SchedulerOutput
-    from .output import SdeOutput as SdeOutput
-    from .output import StepOutput as StepOutput
-    from .papers import Reference as Reference
     from .parallel import DDIMParallelScheduler as DDIMParallelScheduler
     from .parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .pndm import PNDMScheduler as PNDMScheduler
-    from .registry import NAMES as NAMES
-    from .registry import SCHEDULERS as SCHEDULERS
-    from .registry import from_name as from_name
     from .sasolver import SASolverScheduler as SASolverScheduler
     from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
     from .scheduler import Scheduler as Scheduler
@@ -113,9 +117,6 @@ if TYPE_CHECKING:
     from .score_sde_vp import ScoreSdeVpScheduler as ScoreSdeVpScheduler
     from .tcd import TCDScheduler as TCDScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
-    from .weights import Contributions as Contributions
-    from .weights import Weights as Weights
-    from .weights import contributions as contributions
 
 __all__ = [*_HOME]
 
@@ -124,8 +125,8 @@ def __getattr__(name: str) -> Any:
     """A public name, from the module that holds it; or such a module itself."""
     if name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    elif not name.startswith("_") and importlib.util.find_spec(f".{name}", __name__):
-        return importlib.import_module(f".{name}", __name__)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{_MODULES[name]}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

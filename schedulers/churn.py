@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .core.level import Stage
 from .counted import CountedScheduler
-from .levels import Stage
 from .plan import StepKey
 from .rules import euler
 

@@ -8,10 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import (
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import (
     MOST_SIGMA,
     check_one_way,
     check_real,
@@ -20,12 +18,14 @@ from .checks import (
     check_times,
     refuse_integer,
 )
-from .config import configured
+from .core.coefficients import Weights
+from .core.level import Stage, ve_level
+from .core.prediction import Reading
 from .counted import Scaled
-from .levels import Stage, ve_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
-from .weights import Weights
 
 #: What the network is told of a level: this times log sigma.
 LOG_FACTOR = 250.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from .levels import Stage
+from .core.coefficients import Weights
+from .core.level import Stage
 from .open_grid import OpenGridScheduler, apart
 from .plan import StepKey
 from .rules.exponential import (
@@ -16,7 +17,6 @@ from .rules.exponential import (
     log_rho_row,
     predicting,
 )
-from .weights import Weights
 
 
 class CorrectedScheduler(OpenGridScheduler):

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, Pairs, host_values
-from .brownian import BrownianTree
-from .config import configured
+from .backend.arrays import Array, Generator, Pairs, host_values
 from .edm_dpmsolver import EDMDPMSolverMultistepScheduler
-from .tables import linspace32
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
+from .process.tables import linspace32
+from .rules.brownian import BrownianTree
 
 
 class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):

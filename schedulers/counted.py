@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import spacing
-from .arrays import Array, host_values
-from .checks import check_floats, check_numbers, check_table, check_whole, shown
-from .levels import Level, Stage, ve_level
+from .backend.arrays import Array, host_values
+from .backend.checks import check_floats, check_numbers, check_table, check_whole, shown
+from .core.level import Level, Stage, ve_level
+from .process import spacing
 from .scheduler import Scheduler
 
 

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .config import configured
-from .levels import Level, Stage, vp_level
+from .backend.arrays import Array, Generator
+from .core.coefficients import Weights
+from .core.level import Level, Stage, vp_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
 from .rules.exponential import ddim_row, posterior_variance
 from .trained import VpScheduler
-from .weights import Weights
 
 
 class DDIMScheduler(VpScheduler):

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array
-from .config import configured
-from .levels import Stage, vp_level
+from .backend.arrays import Array
+from .core.coefficients import Weights
+from .core.level import Stage, vp_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
 from .shelf import laid_out
 from .trained import CountedVpScheduler
-from .weights import Weights
 
 
 class DDIMInverseScheduler(CountedVpScheduler):

@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import check_whole, shown
-from .config import configured
-from .levels import Level, Stage, vp_level
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import check_whole, shown
+from .core.coefficients import Weights
+from .core.level import Level, Stage, vp_level
+from .core.prediction import Reading, reading
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading, reading
 from .rules.exponential import fresh_variance, posterior_row, posterior_variance
 from .trained import VpScheduler
-from .weights import Weights
 
 #: Variances are kept above this before their logarithm is taken.
 SMALLEST_VARIANCE = 1e-20

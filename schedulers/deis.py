@@ -7,16 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers, prediction
-from . import params as p
-from .arrays import Array
-from .checks import check_curves
-from .config import configured
-from .levels import Stage
+from .backend.arrays import Array
+from .backend.checks import check_curves
+from .core import prediction
+from .core.coefficients import Weights
+from .core.level import Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import SHORT_RUN, DpmGridScheduler
 from .plan import StepKey
 from .rules.exponential import log_rho_row
-from .weights import Weights
 
 
 class DEISMultistepScheduler(DpmGridScheduler):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .checks import check_number, check_one_way, check_steps, check_times, check_whole
+from .backend.checks import check_number, check_one_way, check_steps, check_times, check_whole
 from .counted import CountedScheduler
 from .ddpm import DDPMScheduler
 from .trained import VpScheduler

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import check_floats, check_steps, check_whole, shown
-from .config import configured
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import check_floats, check_steps, check_whole, shown
+from .core.coefficients import Weights
+from .core.level import Level, ve_level
 from .dpm_fast import Group, GroupScheduler, group
-from .levels import Level, ve_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .rules.exponential import singlestep_row
-from .weights import Weights
 
 #: A run that tries more steps than this is asked for too small an error.
 MOST_TRIALS = 1000

@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .checks import check_steps
-from .config import configured
-from .levels import Level, Stage, ve_level
+from .backend.checks import check_steps
+from .core.coefficients import Weights
+from .core.level import Level, Stage, ve_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
+from .process import spacing
 from .rules import euler
 from .rules.exponential import singlestep_row
 from .several_calls import ScaledNoise
 from .trained import SigmaScheduler
-from .weights import Weights
 
 #: Where the calls of a group of 1, 2 or 3 stand, as fractions of its step in log sigma.
 NODES: Mapping[int, tuple[float, ...]] = {1: (0.0,), 2: (0.0, 0.5), 3: (0.0, 1 / 3, 2 / 3)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .checks import check_curves
-from .config import configured
+from .backend.checks import check_curves
 from .dpmsolver_sde import ExponentialMidpointScheduler
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .rules import euler
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .config import configured
+from .backend.arrays import Array, Generator
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import LEARNED, DpmGridScheduler
 
 

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .checks import check_steps
-from .config import configured
+from .backend.checks import check_steps
 from .dpmsolver import DPMSolverMultistepScheduler
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
+from .process import spacing
 from .shelf import laid_out
 
 

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, Pairs
-from .brownian import BrownianPath, BrownianTree
-from .checks import check_curves
-from .config import configured
-from .levels import Stage
+from .backend.arrays import Array, Generator, Pairs
+from .backend.checks import check_curves
+from .core.coefficients import Weights
+from .core.level import Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
 from .rules import euler
+from .rules.brownian import BrownianPath, BrownianTree
 from .several_calls import MidpointScheduler, ScaledNoise
-from .weights import Weights
 
 
 class ExponentialMidpointScheduler(ScaledNoise, MidpointScheduler):  # type: ignore[misc]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .checks import MOST_STEPS, check_whole
-from .config import configured
-from .levels import Stage
+from .backend.arrays import Array, Generator
+from .backend.checks import MOST_STEPS, check_whole
+from .core.coefficients import Weights
+from .core.level import Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import LEARNED, DpmGridScheduler
 from .plan import StepKey
 from .rules.exponential import singlestep_row
-from .weights import Weights
 
 
 class DPMSolverSinglestepScheduler(DpmGridScheduler):

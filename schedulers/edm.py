@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, backend_of
-from .checks import MOST_SIGMA, check_floats, check_real
+from .backend.arrays import Array, backend_of
+from .backend.checks import MOST_SIGMA, check_floats, check_real
+from .core.level import Stage
+from .core.prediction import Reading
 from .counted import Scaled
-from .levels import Stage
 from .plan import StepKey
-from .prediction import Reading
+from .process.tables import linspace32
 from .shelf import laid_out
-from .tables import linspace32
 
 
 class EdmScheduler(Scaled):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .checks import check_steps
-from .config import configured
+from .backend.arrays import Array, Generator
+from .backend.checks import check_steps
 from .edm import EdmScheduler
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import Multistep
 
 

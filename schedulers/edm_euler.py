@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import check_floats, check_ramp, check_sigmas, check_steps, refuse_integer
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import check_floats, check_ramp, check_sigmas, check_steps, refuse_integer
+from .backend.output import StepOutput
 from .churn import Churning, checked_churn
-from .config import configured
+from .core.coefficients import Weights
+from .core.level import Stage
+from .core.prediction import Reading
 from .edm import EdmScheduler
-from .levels import Stage
-from .output import StepOutput
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
-from .weights import Weights
 
 
 class EDMEulerScheduler(Churning, EdmScheduler):

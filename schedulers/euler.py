@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .checks import check_curves, check_training_steps, refuse_integer
+from .backend.arrays import Array, Generator
+from .backend.checks import check_curves, check_training_steps, refuse_integer
 from .churn import Churning, checked_churn
-from .config import configured
-from .levels import Stage
+from .core.coefficients import Weights
+from .core.level import Stage
+from .core.prediction import Reading
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
+from .process.tables import linspace32
 from .rules import euler
-from .tables import linspace32
 from .trained import SigmaScheduler
-from .weights import Weights
 
 
 class EulerDiscreteScheduler(Churning, SigmaScheduler):

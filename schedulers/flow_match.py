@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import spacing
-from .arrays import Array
-from .checks import MOST_SIGMA, check_batch_times, check_real
+from .backend.arrays import Array
+from .backend.checks import MOST_SIGMA, check_batch_times, check_real
+from .core.level import Level, Stage, flow_level
+from .core.prediction import Reading
 from .counted import CountedScheduler
 from .forward import batch_size
-from .levels import Level, Stage, flow_level
 from .plan import StepKey
-from .prediction import Reading
+from .process import spacing
 
 
 class FlowScheduler(CountedScheduler):

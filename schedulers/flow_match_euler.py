@@ -7,20 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import CURVES, check_curves, check_levels, check_number, check_steps, refuse_integer
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import (
+    CURVES,
+    check_curves,
+    check_levels,
+    check_number,
+    check_steps,
+    refuse_integer,
+)
+from .backend.output import StepOutput
 from .churn import checked_churn
-from .config import configured
+from .core.coefficients import Weights
+from .core.level import Level, Stage, flow_level
+from .core.prediction import Reading
+from .facts import papers
 from .flow_match import FlowScheduler
-from .levels import Level, Stage, flow_level
-from .output import StepOutput
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
+from .process import spacing
+from .process.shifting import MOST_MU, ShiftMixin
 from .rules import flow
-from .shifting import MOST_MU, ShiftMixin
-from .weights import Weights
 
 #: A token's present level lies at least this far above its next one, as upstream has it.
 LEVEL_GAP = 1e-6

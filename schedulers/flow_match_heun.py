@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .arrays import Array, Generator
-from .checks import check_steps, refuse_integer
+from .backend.arrays import Array, Generator
+from .backend.checks import check_steps, refuse_integer
 from .churn import Churning, checked_churn
-from .config import configured
+from .core.coefficients import Weights
+from .core.level import Stage
 from .counted import TwoCalls
+from .facts import papers
 from .flow_match import FlowScheduler
-from .levels import Stage
+from .interface import params as p
+from .interface.config import configured
 from .plan import Plan, StepKey
+from .process import spacing
 from .rules import flow
-from .weights import Weights
 
 
 class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, backend_of
-from .checks import check_batch_times, check_floats
+from .backend.arrays import Array, backend_of
+from .backend.checks import check_batch_times, check_floats
 from .grid import Gridded
 
 

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, view_position
-from .checks import check_numbers, shown
-from .config import FrozenDict
-from .levels import Stage
+from .backend.arrays import Array, view_position
+from .backend.checks import check_numbers, shown
+from .core.level import Stage
+from .interface.config import FrozenDict
 from .plan import Evaluation, Plan
+from .process.tables import TrainingTable
 from .published import Published
 from .shelf import Grid, Shelf, laid_out, shelf_for
-from .tables import TrainingTable
 
 
 class Gridded(Published):

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .checks import check_curves
-from .config import configured
-from .levels import Stage
+from .backend.checks import check_curves
+from .core.coefficients import Weights
+from .core.level import Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
 from .rules import euler
 from .several_calls import TwoCallScheduler
-from .weights import Weights
 
 
 class HeunDiscreteScheduler(TwoCallScheduler):

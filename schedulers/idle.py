@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from .checks import CURVES
-from .config import ConfigMixin
+from .backend.checks import CURVES
+from .interface.config import ConfigMixin
 
 
 class Idle(ConfigMixin):

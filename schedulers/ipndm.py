@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array
-from .checks import check_steps
-from .config import configured
+from .backend.arrays import Array
+from .backend.checks import check_steps
+from .core.coefficients import Weights
+from .core.level import Level, Stage
 from .counted import CountedScheduler
-from .levels import Level, Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
+from .process.tables import linspace32
 from .rules.adams import ADAMS_BASHFORTH
 from .rules.exponential import transfer_row
 from .shelf import laid_out
-from .tables import linspace32
-from .weights import Weights
 
 
 class IPNDMScheduler(CountedScheduler):

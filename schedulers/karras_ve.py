@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of, view_position
-from .checks import (
+from .backend.arrays import Array, Generator, backend_of, view_position
+from .backend.checks import (
     MOST_SIGMA,
     check_floats,
     check_number,
     check_steps,
     check_training_steps,
 )
-from .config import configured
-from .levels import Stage, ve_level
-from .output import DerivativeOutput
+from .backend.output import DerivativeOutput
+from .core.coefficients import Weights
+from .core.level import Stage, ve_level
+from .core.prediction import Reading
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
 from .rules import euler
 from .scheduler import Scheduler
-from .weights import Weights
 
 
 class KarrasVeScheduler(Scheduler):

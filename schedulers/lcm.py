@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .checks import check_real
-from .config import configured
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import check_real
+from .backend.output import DenoisedOutput
+from .core.coefficients import Weights
+from .core.level import Level, Stage
+from .core.prediction import Reading, inverse
 from .distilled import DistilledScheduler
-from .levels import Level, Stage
-from .output import DenoisedOutput
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading, inverse
-from .weights import Weights
 
 #: Standard deviation of the data that latent consistency models assume.
 SIGMA_DATA = 0.5

@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import papers
-from . import params as p
-from .arrays import Array
-from .checks import check_curves, check_times, check_whole
-from .config import configured
-from .levels import Stage
+from .backend.arrays import Array
+from .backend.checks import check_curves, check_times, check_whole
+from .core.coefficients import Weights
+from .core.level import Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
 from .rules.adams import MAX_ORDER, lagrange_weights
 from .trained import SigmaScheduler
-from .weights import Weights
 
 DEFAULT_ORDER = 4
 

@@ -9,17 +9,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import prediction, spacing
-from .arrays import Array
-from .checks import CURVES, check_curves, check_one_way, check_sigmas, check_steps, check_times
+from .backend.arrays import Array
+from .backend.checks import (
+    CURVES,
+    check_curves,
+    check_one_way,
+    check_sigmas,
+    check_steps,
+    check_times,
+)
+from .core import prediction
+from .core.coefficients import Weights
+from .core.level import Level, Stage, flow_level, vp_level_of_rho
 from .counted import CountedScheduler
-from .levels import Level, Stage, flow_level, vp_level_of_rho
 from .plan import StepKey
+from .process import spacing
+from .process.shifting import check_mu
 from .rules.exponential import multistep_row
 from .shelf import laid_out
-from .shifting import check_mu
 from .trained import LevelScheduler
-from .weights import Weights
 
 #: Runs shorter than this take their last steps at a lower order (``lower_order_final``).
 SHORT_RUN = 15

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from .arrays import Array, backend_of, host_values, torch_backend
-from .checks import are_elsewhere, check_batch_times, check_training_steps
+from .backend.arrays import Array, backend_of, host_values, torch_backend
+from .backend.checks import are_elsewhere, check_batch_times, check_training_steps
+from .core.level import Level, Stage, vp_level
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
+from .facts import papers
 from .forward import batch_size
-from .levels import Level, Stage, vp_level
 from .plan import DATA, StepKey
 from .trained import VpScheduler
 

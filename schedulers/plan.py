@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .arrays import Array
-from .levels import Stage
+from .backend.arrays import Array
+from .core.level import Stage
 
 #: Plans kept of one grid; only step arguments that change all the time reach it.
 MOST_PLANS = 4096

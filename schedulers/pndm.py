@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array
-from .config import configured
-from .levels import Level, Stage, vp_level
+from .backend.arrays import Array
+from .core.coefficients import Weights
+from .core.level import Level, Stage, vp_level
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import Evaluation, StepKey
 from .rules.adams import ADAMS_BASHFORTH, RUNGE_KUTTA
 from .rules.exponential import transfer_row
 from .trained import CountedVpScheduler
-from .weights import Weights
 
 
 class PNDMScheduler(CountedVpScheduler):

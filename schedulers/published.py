@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from .arrays import Array, host_values, torch_backend, torch_is_installed
-from .checks import check_floats, check_numbers, shown
-from .config import ConfigMixin
+from .backend.arrays import Array, host_values, torch_backend, torch_is_installed
+from .backend.checks import check_floats, check_numbers, shown
+from .interface.config import ConfigMixin
 
 
 class Published(ConfigMixin):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import prediction
-from .arrays import Array, backend_of
-from .checks import MOST_STEPS, check_whole, shown
+from .backend.arrays import Array, backend_of
+from .backend.checks import MOST_STEPS, check_whole, shown
+from .core import prediction
+from .core.coefficients import Weights
+from .core.level import Stage
 from .grid import Gridded
-from .levels import Stage
 from .plan import EPS, LANDED, MOST_PLANS, X0, Plan, StepKey, X, terms_of
-from .weights import Weights
 
 
 class Weighing(Gridded):

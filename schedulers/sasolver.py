@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator
-from .checks import check_curves, check_training_steps
-from .config import configured
+from .backend.arrays import Array, Generator
+from .backend.checks import check_curves, check_training_steps
 from .corrected import CorrectedScheduler
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import LEARNED
 from .rules.exponential import Linear
 

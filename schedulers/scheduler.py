@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 from typing import Any, ClassVar, Literal
 
-from .arrays import Array, Generator, backend_of, check_generator
-from .card import model_card
+from .backend.arrays import Array, Generator, backend_of, check_generator
+from .backend.output import StepOutput
+from .core.level import Level, Stage
+from .facts.papers import Reference
 from .forward import Noising
 from .idle import Idle
-from .levels import Level, Stage
-from .output import StepOutput
-from .papers import Reference
+from .interface.card import model_card
 from .plan import DATA, ITSELF, Evaluation, StepKey
 from .rows import Weighing
 
@@ -241,7 +241,7 @@ class Scheduler(Weighing, Noising, Idle):
     @property
     def compatibles(self) -> list[type[Scheduler]]:
         """Classes that can be made from this one's config, itself included."""
-        from .registry import SCHEDULERS
+        from .interface.registry import SCHEDULERS
 
         names = {type(self).__name__, *self._compatibles}
         return [cls for name, cls in SCHEDULERS.items() if name in names]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arrays import Array, Generator, backend_of
-from .checks import check_numbers
-from .output import SdeOutput
+from .backend.arrays import Array, Generator, backend_of
+from .backend.checks import check_numbers
+from .backend.output import SdeOutput
 from .plan import NOISE
 from .scheduler import Scheduler
 

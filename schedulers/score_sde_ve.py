@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of, torch_backend
-from .checks import check_numbers, check_steps, check_training_steps, shown
-from .config import configured
-from .levels import Stage, ve_level
-from .output import SdeOutput
+from .backend.arrays import Array, Generator, backend_of, torch_backend
+from .backend.checks import check_numbers, check_steps, check_training_steps, shown
+from .backend.output import SdeOutput
+from .core.coefficients import Weights
+from .core.level import Stage, ve_level
+from .core.prediction import Reading
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
-from .prediction import Reading
+from .process.tables import linspace32
 from .score_sde import ScoreSdeScheduler
-from .tables import linspace32
-from .weights import Weights
 
 
 class ScoreSdeVeScheduler(ScoreSdeScheduler):

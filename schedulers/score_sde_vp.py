@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .arrays import Array, Generator
-from .checks import check_steps, shown
-from .config import configured
-from .levels import Level, Stage
-from .output import SdeOutput
+from .backend.arrays import Array, Generator
+from .backend.checks import check_steps, shown
+from .backend.output import SdeOutput
+from .core.coefficients import Weights
+from .core.level import Level, Stage
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import StepKey
+from .process import spacing
+from .process.tables import linspace32
 from .rules.exponential import posterior_row, posterior_std
 from .score_sde import ScoreSdeScheduler
-from .tables import linspace32
-from .weights import Weights
 
 
 class ScoreSdeVpScheduler(ScoreSdeScheduler):

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import params as p
-from . import spacing
-from .arrays import Array, Generator
-from .checks import check_whole
+from .backend.arrays import Array, Generator
+from .backend.checks import check_whole
 from .counted import TwoCalls
+from .interface import params as p
 from .plan import StepKey
+from .process import spacing
 from .trained import SigmaScheduler
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .config import FrozenDict
+from .interface.config import FrozenDict
 
 #: Configs that have a shelf, and grids on each.
 MOST_SHELVES, MOST_GRIDS = 64, 64

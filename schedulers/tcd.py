@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from . import papers
-from . import params as p
-from .arrays import Array, Generator, backend_of
-from .config import configured
+from .backend.arrays import Array, Generator, backend_of
+from .backend.output import NoisedOutput
+from .core.coefficients import Weights
+from .core.level import Level, Stage, vp_level
 from .distilled import DistilledScheduler
-from .levels import Level, Stage, vp_level
-from .output import NoisedOutput
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .plan import OUTPUT, SAMPLE, Plan, StepKey
 from .rules.exponential import fresh_variance, posterior_variance
-from .weights import Weights
 
 DEFAULT_ETA = 0.3
 

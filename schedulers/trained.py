@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import spacing, tables
-from .arrays import Array, torch_backend
-from .checks import (
+from .backend.arrays import Array, torch_backend
+from .backend.checks import (
     CURVES,
     MOST_STEPS,
     are_elsewhere,
@@ -27,9 +26,10 @@ from .checks import (
     check_training_steps,
     check_whole,
 )
+from .core.level import Level, Stage, vp_level
 from .counted import CountedScheduler, Scaled
 from .forward import batch_size
-from .levels import Level, Stage, vp_level
+from .process import spacing, tables
 from .scheduler import KarrasDiffusionSchedulers, Scheduler
 from .shelf import laid_out
 

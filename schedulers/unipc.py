@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import papers, spacing
-from . import params as p
-from .arrays import Array, host_values
-from .checks import check_curves, check_levels
-from .config import configured
+from .backend.arrays import Array, host_values
+from .backend.checks import check_curves, check_levels
 from .corrected import CorrectedScheduler
+from .facts import papers
+from .interface import params as p
+from .interface.config import configured
 from .open_grid import shift_of
 from .plan import StepKey
+from .process import spacing
+from .process.shifting import ShiftMixin, check_mu
 from .rules.exponential import Linear
-from .shifting import ShiftMixin, check_mu
 
 #: A flow level this close to 1 is moved below it, where lam is finite.
 FLOW_MARGIN = 1e-6

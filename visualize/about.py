@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from schedulers import NAMES, SCHEDULERS
-from schedulers.quirks import Quirk, quirks_of
+from schedulers.facts.quirks import Quirk, quirks_of
 
 __all__ = ["About", "Block", "about", "active_quirks", "grids", "own_quirks", "spellings"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from sampling import Schedule
 from sampling.runner import STEPS_TO_IMAGE
 from schedulers import SCHEDULERS
-from schedulers.levels import Level
-from schedulers.quirks import quirks_of
-from schedulers.weights import Weights, contributions
+from schedulers.core.coefficients import Weights, contributions
+from schedulers.core.level import Level
+from schedulers.facts.quirks import quirks_of
 from visualize.encode import number, numbers
 
 __all__ = [

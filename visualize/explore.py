@@ -35,8 +35,8 @@ from sampling import (
 from sampling import schedule as plan_of
 from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
-from schedulers.params import Parameter
-from schedulers.quirks import Quirk
+from schedulers.facts.quirks import Quirk
+from schedulers.interface.params import Parameter
 from visualize.about import about, active_quirks, grids, own_quirks, spellings
 from visualize.encode import b64, numbers
 from visualize.explain import chips, columns, equations

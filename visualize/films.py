@@ -11,7 +11,7 @@ import numpy as np
 
 from models import MODELS, Model
 from sampling import Frame, RunSpec, Schedule, Trajectory
-from schedulers.levels import Level
+from schedulers.core.level import Level
 from visualize.encode import b64, jpeg_sheet, particles, pixels
 
 __all__ = ["DENSITY_BINS", "film", "film_key", "frames_to_keep", "moment"]

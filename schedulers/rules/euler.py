@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..levels import Level
-from ..weights import Weights
+from ..core.coefficients import Weights
+from ..core.level import Level
 
 #: Largest gamma: sigma grows by at most sqrt(2) (Karras et al. 2022, algorithm 2).
 MAX_GAMMA = math.sqrt(2.0) - 1.0

@@ -29,8 +29,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..levels import Level
-from ..weights import Weights
+from ..core.coefficients import Weights
+from ..core.level import Level
 
 #: Below this the closed forms of psi_1 and psi_2 lose digits; the series has none to lose.
 SERIES_BELOW = 0.5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..levels import Level
-from ..weights import Weights
+from ..core.coefficients import Weights
+from ..core.level import Level
 
 
 def euler_row(here: Level, target: Level) -> Weights:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from schedulers import DPMAdaptiveScheduler
+from schedulers.core.coefficients import contributions
 from schedulers.dpm_adaptive import MOST_TRIALS
-from schedulers.weights import contributions
 
 X = np.random.default_rng(4).standard_normal((2, 3))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torchsde
 
-from schedulers.arrays import backend_of
-from schedulers.brownian import BrownianPath, BrownianTree
+from schedulers.backend.arrays import backend_of
+from schedulers.rules.brownian import BrownianPath, BrownianTree
 from tests.laws.driver import make
 
 MANY = 40_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schedulers import SCHEDULERS
-from schedulers.params import Parameter
+from schedulers.interface.params import Parameter
 
 NAMED_ANYWAY = ("num_inference_steps", "timesteps")
 

@@ -32,9 +32,9 @@ assert not loaded, loaded
 for name in schedulers.SCHEDULERS:
     assert getattr(schedulers, name) is schedulers.SCHEDULERS[name]
     assert name in dir(schedulers) and name in schedulers.__all__
-print(all(hasattr(schedulers, name) for name in schedulers.__all__), schedulers.params.__name__)
+print(all(hasattr(schedulers, name) for name in schedulers.__all__), schedulers.interface.params.__name__)
 """
-    assert run(code) == "True schedulers.params"
+    assert run(code) == "True schedulers.interface.params"
 
 
 def test_the_hub_is_asked_by_a_process_that_never_met_it(tmp_path: Path) -> None:

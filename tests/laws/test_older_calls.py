@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
-from schedulers.params import Parameter
+from schedulers.interface.params import Parameter
 from tests.laws.driver import make, noise
 
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from schedulers.levels import Level
+from schedulers.core.level import Level
 from tests.laws.driver import SchedulerLike, make, walk
 
 MEAN, SPREAD = 0.3, 0.7

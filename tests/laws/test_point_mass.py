@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
-from schedulers.levels import Level, Stage
-from schedulers.weights import Weights, contributions
+from schedulers.core.coefficients import Weights, contributions
+from schedulers.core.level import Level, Stage
 from tests.laws.driver import (
     NAMES,
     SHAPE,

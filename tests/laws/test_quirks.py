@@ -1,7 +1,7 @@
 """Named quirks: where diffusers leaves the mathematics, shown both ways.
 
 `compat="diffusers"` (the default) reproduces the images, `compat="paper"` the mathematics. Each
-test is marked with the quirk of `schedulers/quirks.py` that it shows and the sides it shows; what
+test is marked with the quirk of `schedulers/facts/quirks.py` that it shows and the sides it shows; what
 upstream does is held by the parity tests where it is no crash.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
-from schedulers.prediction import inverse, reading
-from schedulers.quirks import QUIRKS, Quirk, quirks_of
+from schedulers.core.prediction import inverse, reading
+from schedulers.facts.quirks import QUIRKS, Quirk, quirks_of
 from tests.laws.driver import make, model_output, noise, walk
 from tests.laws.test_order import exponential, slope
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from schedulers import DPMSolverMultistepScheduler
+from schedulers.process.spacing import beta_quantiles
 from schedulers.rules.adams import MAX_ORDER, lagrange_weights
 from schedulers.rules.euler import ancestral_split
 from schedulers.rules.exponential import psi
-from schedulers.spacing import beta_quantiles
 
 
 @pytest.mark.parametrize("k", [0, 1, 2])

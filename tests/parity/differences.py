@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from schedulers import SCHEDULERS
-from schedulers.quirks import QUIRKS
+from schedulers.facts.quirks import QUIRKS
 from tests.parity.harness import Case, accepts, error, take_step, unit_noise
 from tests.parity.oracle import (
     DIFFUSERS,

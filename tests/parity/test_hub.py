@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants, hf_api
 
 from schedulers import HubError, Scheduler
-from schedulers.card import model_card
+from schedulers.interface.card import model_card
 from tests.parity.harness import SCHEDULERS
 from tests.parity.hub_server import Hub, running
 from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler

@@ -9,7 +9,7 @@ import random
 import pytest
 import torch
 
-from schedulers.params import Parameter
+from schedulers.interface.params import Parameter
 from tests.parity.harness import SCHEDULERS, Case, accepts, assert_same_run
 from tests.parity.oracle import stepped
 from tests.parity.test_runs import NO_SAMPLE

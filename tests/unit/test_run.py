@@ -38,7 +38,7 @@ from sampling import device as device_module
 from sampling.noise import generators, unit_noise
 from sampling.runner import STEPS_TO_IMAGE, image_of
 from schedulers import SCHEDULERS
-from schedulers.levels import Level, Stage
+from schedulers.core.level import Level, Stage
 
 DEVICES = [device.id for device in devices()]
 LINE = "mixture-1d"

@@ -14,7 +14,7 @@ from models import MODELS
 from sampling import RunSpec, SpecError
 from sampling.spec import NOT_OURS
 from schedulers import NAMES, SCHEDULERS
-from schedulers.params import Parameter
+from schedulers.interface.params import Parameter
 
 PARAMETERS = [
     pytest.param(name, entry, id=f"{name}-{entry.name}")

@@ -6,7 +6,7 @@ import pytest
 
 from sampling import RunSpec, schedule
 from schedulers import SCHEDULERS
-from schedulers.weights import Weights
+from schedulers.core.coefficients import Weights
 from tests.unit.test_explore import chips_of
 from visualize import explain
 from visualize.explore import Explorer

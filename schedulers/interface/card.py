@@ -6,10 +6,10 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
-from .checks import shown
+from ..backend.checks import shown
 
 if TYPE_CHECKING:
-    from .scheduler import Scheduler
+    from ..scheduler import Scheduler
 
 CARD_NAME = "README.md"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .levels import Stage
+from .level import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from ..backend.checks import shown
 from .card import CARD_NAME
-from .checks import shown
 
 
 class HubError(OSError, ValueError):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .arrays import Array, Pairs
+from ..backend.arrays import Array, Pairs
 
 Combine = Callable[[Pairs], Array]
 

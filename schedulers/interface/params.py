@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-from .checks import shown
+from ..backend.checks import shown
 
 Kind = Literal["float", "int", "bool", "choice", "numbers", "object"]
 Group = Literal["scheduler", "noise schedule", "spacing", "stochasticity", "prediction"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .checks import check_floats, check_number, check_real
-from .config import ConfigMixin
+from ..backend.arrays import Array
+from ..backend.checks import check_floats, check_number, check_real
+from ..interface.config import ConfigMixin
 
 #: Largest magnitude of mu, of which exp is taken; the smallest mu of the linear shift.
 MOST_MU, LEAST_LINEAR_MU = 50.0, 1e-6

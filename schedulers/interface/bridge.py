@@ -11,8 +11,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from ..scheduler import Scheduler
 from .registry import SCHEDULERS
-from .scheduler import Scheduler
 
 OWN_PACKAGE = __name__.partition(".")[0]
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .checks import shown
+from ..backend.checks import shown
 from .hub import HubError, PushToHubMixin, find
 from .params import Parameter, describe
 

@@ -1,0 +1,1 @@
+"""Which arrays: the only code that tells NumPy from torch, and the checks at the door."""

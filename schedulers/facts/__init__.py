@@ -1,0 +1,1 @@
+"""What is known: the literature, and where upstream leaves the mathematics."""

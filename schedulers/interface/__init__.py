@@ -1,0 +1,1 @@
+"""How a scheduler is held: parameters, config, registry, files, the Hub, the bridge to diffusers."""

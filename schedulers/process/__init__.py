@@ -1,0 +1,1 @@
+"""Which noise: tables of betas, where the steps go, how flows are shifted."""
