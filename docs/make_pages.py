@@ -17,9 +17,9 @@ from typing import Any
 from docs import glossary, pictures
 from docs.samples import NO_PIPELINE, samples
 from schedulers import NAMES, SCHEDULERS
+from schedulers.core.scheduler import Scheduler
 from schedulers.facts.quirks import QUIRKS, Quirk
 from schedulers.interface.params import Parameter
-from schedulers.scheduler import Scheduler
 from visualize.about import about, own_quirks, spellings
 
 DOCS = Path(__file__).resolve().parent

@@ -11,10 +11,10 @@ from typing import Any
 from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
-from schedulers.core.coefficients import Contributions, Weights, contributions
-from schedulers.core.level import Stage
+from schedulers.core.coefficients import Coefficients, Contributions, contributions
+from schedulers.core.level import Call
+from schedulers.core.scheduler import Scheduler
 from schedulers.dpm_adaptive import DPMAdaptiveScheduler
-from schedulers.scheduler import Scheduler
 
 __all__ = [
     "PARTICLES",
@@ -55,8 +55,8 @@ class Schedule:
 
     spec: RunSpec
     scheduler: Scheduler
-    stages: tuple[Stage, ...]
-    rows: tuple[Weights, ...]
+    stages: tuple[Call, ...]
+    rows: tuple[Coefficients, ...]
     orders: tuple[int, ...]
     contributions: Contributions
 
@@ -121,7 +121,7 @@ def build(spec: RunSpec, *, judges: bool = False) -> Scheduler:
     return scheduler
 
 
-def rows_of(spec: RunSpec, scheduler: Scheduler) -> tuple[Weights, ...]:
+def rows_of(spec: RunSpec, scheduler: Scheduler) -> tuple[Coefficients, ...]:
     """The weights of every model call of a run with these settings."""
     settings = step_settings(spec)
     return tuple(scheduler.row(i, settings) for i in range(len(scheduler.stages)))

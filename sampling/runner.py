@@ -19,10 +19,10 @@ from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
 from sampling.plan import batch, blame, build, rows_of, step_settings
 from sampling.spec import RunSpec, SpecError
-from schedulers.core.coefficients import Weights
-from schedulers.core.level import Level, Stage
+from schedulers.core.coefficients import Coefficients
+from schedulers.core.level import Call, Level
+from schedulers.core.scheduler import Scheduler
 from schedulers.rules.exponential import posterior_variance
-from schedulers.scheduler import Scheduler
 
 __all__ = ["Frame", "initial_sample", "run"]
 
@@ -53,10 +53,10 @@ class Frame:
     """
 
     index: int
-    stage: Stage
+    stage: Call
     sample: np.ndarray
     pred_original_sample: np.ndarray
-    weights: Weights
+    weights: Coefficients
     accepted: bool = True
 
 
@@ -346,7 +346,7 @@ def _answer_of(scheduler: Scheduler) -> Answer:
     return answer
 
 
-def _second_half(variance_type: str, stage: Stage) -> float:
+def _second_half(variance_type: str, stage: Call) -> float:
     """What stands in for the variance channels that the embedded models do not have.
 
     The variance of the posterior q(x_prev | x, x0), which is the best one for data known exactly

@@ -9,6 +9,8 @@ A class is loaded when it is first asked for, so that ``import schedulers`` cost
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .interface import lookup
+
 #: Module of each public name.
 _HOMES = {
     "interface.config": ["ConfigMixin", "FrozenDict"],
@@ -22,35 +24,36 @@ _HOMES = {
     "deis": ["DEISMultistepScheduler"],
     "dpm_adaptive": ["DPMAdaptiveScheduler"],
     "dpm_fast": ["DPMFastScheduler"],
-    "dpmpp_2s": ["DPMPP2SAncestralScheduler"],
+    "solvers.dpmpp_2s": ["DPMPP2SAncestralScheduler"],
     "dpmsolver": ["DPMSolverMultistepScheduler"],
-    "dpmsolver_sde": ["DPMSolverSDEScheduler"],
+    "solvers.dpmsolver_sde": ["DPMSolverSDEScheduler"],
     "dpmsolver_inverse": ["DPMSolverMultistepInverseScheduler"],
     "dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
     "edm_dpmsolver": ["EDMDPMSolverMultistepScheduler"],
     "edm_euler": ["EDMEulerScheduler"],
-    "euler": ["EulerDiscreteScheduler"],
-    "euler_ancestral": ["EulerAncestralDiscreteScheduler"],
+    "solvers.euler": ["EulerDiscreteScheduler"],
+    "solvers.euler_ancestral": ["EulerAncestralDiscreteScheduler"],
     "flow_match_euler": ["FlowMatchEulerDiscreteScheduler"],
     "flow_match_heun": ["FlowMatchHeunDiscreteScheduler"],
-    "heun": ["HeunDiscreteScheduler"],
+    "solvers.heun": ["HeunDiscreteScheduler"],
     "interface.hub": ["HubError", "PushToHubMixin"],
     "ipndm": ["IPNDMScheduler"],
     "karras_ve": ["KarrasVeScheduler"],
-    "kdpm2": ["KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler"],
-    "core.level": ["Level", "Stage"],
-    "lms": ["LMSDiscreteScheduler"],
+    "solvers.kdpm2": ["KDPM2DiscreteScheduler"],
+    "solvers.kdpm2_ancestral": ["KDPM2AncestralDiscreteScheduler"],
+    "core.level": ["Level", "Call"],
+    "solvers.lms": ["LMSDiscreteScheduler"],
     "backend.output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
     "facts.papers": ["Reference"],
     "parallel": ["DDIMParallelScheduler", "DDPMParallelScheduler"],
     "pndm": ["PNDMScheduler"],
     "interface.registry": ["NAMES", "SCHEDULERS", "from_name"],
     "sasolver": ["SASolverScheduler"],
-    "scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
+    "core.scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
     "unipc": ["UniPCMultistepScheduler"],
     "score_sde_ve": ["ScoreSdeVeScheduler"],
     "score_sde_vp": ["ScoreSdeVpScheduler"],
-    "core.coefficients": ["Contributions", "Weights", "contributions"],
+    "core.coefficients": ["Contributions", "Coefficients", "contributions"],
 }
 #: Modules that are public by themselves.
 _MODULES = {"bridge": "interface.bridge"}
@@ -62,11 +65,14 @@ if TYPE_CHECKING:
     from .backend.output import SdeOutput as SdeOutput
     from .backend.output import StepOutput as StepOutput
     from .consistency import CMStochasticIterativeScheduler as CMStochasticIterativeScheduler
+    from .core.coefficients import Coefficients as Coefficients
     from .core.coefficients import Contributions as Contributions
-    from .core.coefficients import Weights as Weights
     from .core.coefficients import contributions as contributions
+    from .core.level import Call as Call
     from .core.level import Level as Level
-    from .core.level import Stage as Stage
+    from .core.scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
+    from .core.scheduler import Scheduler as Scheduler
+    from .core.scheduler import SchedulerMixin as SchedulerMixin
     from .cosine_dpmsolver import (
         CosineDPMSolverMultistepScheduler as CosineDPMSolverMultistepScheduler,
     )
@@ -76,23 +82,18 @@ if TYPE_CHECKING:
     from .deis import DEISMultistepScheduler as DEISMultistepScheduler
     from .dpm_adaptive import DPMAdaptiveScheduler as DPMAdaptiveScheduler
     from .dpm_fast import DPMFastScheduler as DPMFastScheduler
-    from .dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
     from .dpmsolver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
     from .dpmsolver_inverse import (
         DPMSolverMultistepInverseScheduler as DPMSolverMultistepInverseScheduler,
     )
-    from .dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
     from .dpmsolver_singlestep import DPMSolverSinglestepScheduler as DPMSolverSinglestepScheduler
     from .edm_dpmsolver import EDMDPMSolverMultistepScheduler as EDMDPMSolverMultistepScheduler
     from .edm_euler import EDMEulerScheduler as EDMEulerScheduler
-    from .euler import EulerDiscreteScheduler as EulerDiscreteScheduler
-    from .euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .facts.papers import Reference as Reference
     from .flow_match_euler import (
         FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler,
     )
     from .flow_match_heun import FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler
-    from .heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .interface.config import ConfigMixin as ConfigMixin
     from .interface.config import FrozenDict as FrozenDict
     from .interface.hub import HubError as HubError
@@ -102,19 +103,25 @@ if TYPE_CHECKING:
     from .interface.registry import from_name as from_name
     from .ipndm import IPNDMScheduler as IPNDMScheduler
     from .karras_ve import KarrasVeScheduler as KarrasVeScheduler
-    from .kdpm2 import KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler
-    from .kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
     from .lcm import LCMScheduler as LCMScheduler
-    from .lms import LMSDiscreteScheduler as LMSDiscreteScheduler
     from .parallel import DDIMParallelScheduler as DDIMParallelScheduler
     from .parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .pndm import PNDMScheduler as PNDMScheduler
     from .sasolver import SASolverScheduler as SASolverScheduler
-    from .scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
-    from .scheduler import Scheduler as Scheduler
-    from .scheduler import SchedulerMixin as SchedulerMixin
     from .score_sde_ve import ScoreSdeVeScheduler as ScoreSdeVeScheduler
     from .score_sde_vp import ScoreSdeVpScheduler as ScoreSdeVpScheduler
+    from .solvers.dpmpp_2s import DPMPP2SAncestralScheduler as DPMPP2SAncestralScheduler
+    from .solvers.dpmsolver_sde import DPMSolverSDEScheduler as DPMSolverSDEScheduler
+    from .solvers.euler import EulerDiscreteScheduler as EulerDiscreteScheduler
+    from .solvers.euler_ancestral import (
+        EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler,
+    )
+    from .solvers.heun import HeunDiscreteScheduler as HeunDiscreteScheduler
+    from .solvers.kdpm2 import KDPM2DiscreteScheduler as KDPM2DiscreteScheduler
+    from .solvers.kdpm2_ancestral import (
+        KDPM2AncestralDiscreteScheduler as KDPM2AncestralDiscreteScheduler,
+    )
+    from .solvers.lms import LMSDiscreteScheduler as LMSDiscreteScheduler
     from .tcd import TCDScheduler as TCDScheduler
     from .unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
 
@@ -136,3 +143,6 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Public names, loaded or not."""
     return sorted({*globals(), *_HOME})
+
+
+lookup.schedulers = lambda: __getattr__("SCHEDULERS")

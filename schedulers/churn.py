@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .core.level import Stage
+from .core.level import Call
 from .counted import CountedScheduler
 from .plan import StepKey
 from .rules import euler
@@ -36,7 +36,7 @@ class Churning(CountedScheduler):
     def _key(self, settings: Mapping[str, Any]) -> StepKey:
         return tuple((CHURN | dict(settings))[name] for name in CHURN)
 
-    def _churned(self, stage: Stage, key: StepKey) -> tuple[float, float]:
+    def _churned(self, stage: Call, key: StepKey) -> tuple[float, float]:
         """``(sigma_hat, weight of the noise)`` of a step, for alpha = 1."""
         s_churn, s_tmin, s_tmax, s_noise = key
         steps = len(self._rhos) - 1

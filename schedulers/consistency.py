@@ -18,8 +18,8 @@ from .backend.checks import (
     check_times,
     refuse_integer,
 )
-from .core.coefficients import Weights
-from .core.level import Stage, ve_level
+from .core.coefficients import Coefficients
+from .core.level import Call, ve_level
 from .core.prediction import Reading
 from .counted import Scaled
 from .facts import papers
@@ -125,13 +125,13 @@ class CMStochasticIterativeScheduler(Scaled):
         levels = check_table("sigmas", sigmas, 0.0, MOST_SIGMA)
         return np.asarray(LOG_FACTOR * np.log(levels + 1e-44))
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         floor = float(np.float32(self.config["sigma_min"]))
         above = [math.sqrt(max(0.0, (rho - floor) * (rho + floor))) for rho in self._rhos]
         times = [*self._times, self._times[-1]]
         # At sigma_min nothing is left to remove; a model is still asked there.
         return tuple(
-            Stage(t, ve_level(t, here or floor), ve_level(after, target))
+            Call(t, ve_level(t, here or floor), ve_level(after, target))
             for t, after, here, target in zip(
                 self._times, times[1:], above, above[1:], strict=False
             )
@@ -149,7 +149,7 @@ class CMStochasticIterativeScheduler(Scaled):
         data, above = self._data_std, sigma - self.config["sigma_min"]
         return data**2 / (above**2 + data**2), above * data / (sigma**2 + data**2) ** 0.5
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         sigma = max(math.exp(stage.here.t / LOG_FACTOR), float(self.config["sigma_min"]))
         if math.isclose(sigma, self.config["sigma_min"], rel_tol=1e-9):
             return Reading(1.0, 0.0, 0.0, 0.0)
@@ -168,8 +168,8 @@ class CMStochasticIterativeScheduler(Scaled):
     def _alter_x0(self, x0: Array) -> Array:
         return backend_of(x0, "model_output").clamp(x0, 1.0)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        return Weights((0.0,), (1.0,), noise=self.config["s_noise"] * past[0].target.sigma)
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
+        return Coefficients((0.0,), (1.0,), noise=self.config["s_noise"] * past[0].target.sigma)
 
     def step(
         self,

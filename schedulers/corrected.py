@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .open_grid import OpenGridScheduler, apart
 from .plan import StepKey
 from .rules.exponential import (
@@ -64,19 +64,19 @@ class CorrectedScheduler(OpenGridScheduler):
         slope = 0.5 * half / nodes[1]
         return [lin.total - slope, slope]
 
-    def _predictor(self, i: int, past: Sequence[Stage]) -> Weights:
+    def _predictor(self, i: int, past: Sequence[Call]) -> Coefficients:
         """The step of call ``i`` from a corrected sample."""
         here, target = self._distinct(i, past), past[0].target
         now = here[0]
         if target.lam == now.lam:
-            return Weights(x=(1.0,))
+            return Coefficients(x=(1.0,))
         if target.sigma == 0.0 and not self._on_data:
             return log_rho_row([now], target)
         lin = linear_part(now, target, self._on_data, self._tau(past[0].t))
         nodes = fractions([level.lam for level in here], now.lam, target.lam - now.lam)
         return predicting(self._on_data, lin.c, self._weigh(nodes, lin), lin.noise)
 
-    def _corrector(self, i: int, past: Sequence[Stage]) -> Sequence[float]:
+    def _corrector(self, i: int, past: Sequence[Call]) -> Sequence[float]:
         """Weights of the corrected step to call ``i`` on D_i, D_(i-1), ...; empty for none."""
         new, base = past[0].here, past[1].here
         if not self._corrects(i) or new.lam == base.lam:
@@ -89,7 +89,7 @@ class CorrectedScheduler(OpenGridScheduler):
         first, second, *others = self._weigh([nodes[0], 1.0, *nodes[1:]], lin)
         return second, first, *others
 
-    def _correction(self, i: int, past: Sequence[Stage]) -> tuple[float, ...]:
+    def _correction(self, i: int, past: Sequence[Call]) -> tuple[float, ...]:
         """What the correction adds to the sample, on D_i, D_(i-1), ...; empty for nothing."""
         again = self._corrector(i, past) if len(past) > 1 else ()
         if not again:
@@ -98,13 +98,13 @@ class CorrectedScheduler(OpenGridScheduler):
         pairs = zip_longest(again, (0.0, *first.x0, *first.eps), fillvalue=0.0)
         return tuple(w - v for w, v in pairs)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         row = self._predictor(i, past)
         (c,) = row.x
         pairs = zip_longest(self._correction(i, past), (*row.x0, *row.eps), fillvalue=0.0)
         return predicting(self._on_data, c, [c * d + v for d, v in pairs], row.noise)
 
-    def corrector_row(self, i: int) -> Weights:
+    def corrector_row(self, i: int) -> Coefficients:
         """What the corrector makes of the sample of call ``i`` before the step is taken.
 
         Args:
@@ -121,5 +121,5 @@ class CorrectedScheduler(OpenGridScheduler):
         past = self._past(i, None)
         return predicting(self._on_data, 1.0, self._correction(i, past))
 
-    def _goes_on_by_itself(self, i: int, past: Sequence[Stage]) -> bool:
+    def _goes_on_by_itself(self, i: int, past: Sequence[Call]) -> bool:
         return self.compat == "diffusers" and bool(self._correction(i, past))

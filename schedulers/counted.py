@@ -10,7 +10,7 @@ import numpy as np
 
 from .backend.arrays import Array, host_values
 from .backend.checks import check_floats, check_numbers, check_table, check_whole, shown
-from .core.level import Level, Stage, ve_level
+from .core.level import Call, Level, ve_level
 from .process import spacing
 from .scheduler import Scheduler
 
@@ -22,11 +22,11 @@ class CountedScheduler(Scheduler):
         """The level that an entry of ``sigmas`` stands for."""
         raise AttributeError("a scheduler class must say what its sigmas mean")
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         times = [*self._times, 0.0]
         levels = [self._level(t, sigma) for t, sigma in zip(times, self._rhos, strict=False)]
         return tuple(
-            Stage(t, here, target)
+            Call(t, here, target)
             for t, here, target in zip(self._times, levels, levels[1:], strict=False)
         )
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backend.arrays import Array, Generator
-from .core.coefficients import Weights
-from .core.level import Level, Stage, vp_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, vp_level
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -109,7 +109,7 @@ class DDIMScheduler(VpScheduler):
             before = t - self._train_steps // self._sampled
         return vp_level(float(before), self._abar(before) if before >= 0 else self._final_abar)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         eta = key[0] if key else 0.0
         return ddim_row(past[0].here, past[0].target, eta)
 
@@ -127,11 +127,11 @@ class DDIMScheduler(VpScheduler):
             )
         return -1 - int(value)
 
-    def _stage(self, i: int) -> Stage:
+    def _stage(self, i: int) -> Call:
         if i >= 0:
             return super()._stage(i)
         t = -1 - i
-        return Stage(float(t), self._here(t), self._target(t, np.array(self._times), -1))
+        return Call(float(t), self._here(t), self._target(t, np.array(self._times), -1))
 
     def _get_variance(self, timestep: int, prev_timestep: int | None = None) -> float:
         """Posterior variance between two training steps; below 0 is the final level.

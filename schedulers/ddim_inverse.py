@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backend.arrays import Array
-from .core.coefficients import Weights
-from .core.level import Stage, vp_level
+from .core.coefficients import Coefficients
+from .core.level import Call, vp_level
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -109,16 +109,16 @@ class DDIMInverseScheduler(CountedVpScheduler):
         power[visited < 0] = self._initial_abar
         self._install(asked, (np.sqrt(1.0 - power) / np.sqrt(power)).astype(np.float32), n, device)
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         stages = []
         for t, start, aim in zip(self._times, self._starts, self._aims, strict=False):
             here = self._here(start) if start >= 0 else vp_level(start, self._initial_abar)
-            stages.append(Stage(float(t), here, self._here(aim)))
+            stages.append(Call(float(t), here, self._here(aim)))
         return tuple(stages)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         target = past[0].target
-        return Weights(x=(0.0,), x0=(target.alpha,), eps=(target.sigma,))
+        return Coefficients(x=(0.0,), x0=(target.alpha,), eps=(target.sigma,))
 
     def _rederives_eps(self, key: StepKey) -> bool:
         return False

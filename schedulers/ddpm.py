@@ -10,8 +10,8 @@ import numpy as np
 
 from .backend.arrays import Array, Generator, backend_of
 from .backend.checks import check_whole, shown
-from .core.coefficients import Weights
-from .core.level import Level, Stage, vp_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, vp_level
 from .core.prediction import Reading, reading
 from .facts import papers
 from .interface import params as p
@@ -126,7 +126,7 @@ class DDPMScheduler(VpScheduler):
         before = int(times[i + 1]) if i < len(times) - 1 else -1
         return vp_level(float(before), self._abar(before) if before >= 0 else 1.0)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = past[0].here, past[0].target
         # The very first training step adds no noise of its own: t = 0 is the end of the chain.
         # With a learned deviation at hand (the key) the noise comes scaled already.
@@ -217,7 +217,7 @@ class DDPMScheduler(VpScheduler):
             return_dict=return_dict,
         )
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         told = next((kind for kind in key if kind in READ_AS.values()), self.prediction_type)
         return reading(told, stage.here)
 

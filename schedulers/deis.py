@@ -10,8 +10,8 @@ import numpy as np
 from .backend.arrays import Array
 from .backend.checks import check_curves
 from .core import prediction
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -83,7 +83,7 @@ class DEISMultistepScheduler(DpmGridScheduler):
     def _final_sigma(self, levels: np.ndarray, curved: bool) -> float:
         return float(levels[-1] if curved else self._rho_table[0])
 
-    def _reading(self, stage: Stage, key: StepKey) -> prediction.Reading:
+    def _reading(self, stage: Call, key: StepKey) -> prediction.Reading:
         read, here = super()._reading(stage, key), stage.here
         # The noise prediction is what the data prediction leaves of the sample.
         return prediction.Reading(
@@ -93,14 +93,14 @@ class DEISMultistepScheduler(DpmGridScheduler):
             read.eps_out if read.eps_out == 1.0 else -here.alpha * read.x0_out / here.sigma,
         )
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here = self._distinct(i, past)
         row = log_rho_row(here, past[0].target)
         flow = self.prediction_type == "flow_prediction"
         if flow and not self.config["use_flow_sigmas"] and self.compat == "diffusers":
             # Upstream takes rho for sigma there, also where it isolates the noise.
             scaled = (w * level.alpha for w, level in zip(row.eps, here, strict=False))
-            return Weights(row.x, eps=tuple(scaled))
+            return Coefficients(row.x, eps=tuple(scaled))
         return row
 
     def step(

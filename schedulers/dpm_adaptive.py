@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from .backend.arrays import Array, Generator, backend_of
 from .backend.checks import check_floats, check_steps, check_whole, shown
-from .core.coefficients import Weights
+from .core.coefficients import Coefficients
 from .core.level import Level, ve_level
 from .dpm_fast import Group, GroupScheduler, group
 from .facts import papers
@@ -258,7 +258,7 @@ class DPMAdaptiveScheduler(GroupScheduler):
         xs, slopes = [sample, *(e.x for e in memory)], [now, *(e.eps for e in memory)]
         here = [stage.here, *(e.stage.here for e in memory)]
 
-        def landing(row: Weights) -> Array:
+        def landing(row: Coefficients) -> Array:
             terms = [*zip(row.x, xs, strict=False), *zip(row.eps, slopes, strict=False)]
             return backend.combine([term for term in terms if term[0] != 0.0], sample, dtype)
 
@@ -387,10 +387,10 @@ class DPMAdaptiveScheduler(GroupScheduler):
         return x
 
 
-def _judging_row(here: Sequence[Level], target: Level) -> Weights:
+def _judging_row(here: Sequence[Level], target: Level) -> Coefficients:
     """The same step by one order less, from all calls but the newest."""
     row = singlestep_row(here[1:], target, "dpmsolver", midpoint=True)
-    return Weights((0.0, *row.x), (), (0.0, *row.eps))
+    return Coefficients((0.0, *row.x), (), (0.0, *row.eps))
 
 
 def asking(denoise: Callable[..., Array]) -> Callable[[Array, float], Array]:

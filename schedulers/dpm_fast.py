@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .backend.checks import check_steps
-from .core.coefficients import Weights
-from .core.level import Level, Stage, ve_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, ve_level
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -60,7 +60,9 @@ class Group:
         """Standard deviation of the noise between ``down`` and ``target``."""
         return math.sqrt(max(0.0, self.target**2 - self.down**2))
 
-    def row(self, here: Sequence[Level], place: int, target: Level, s_noise: float) -> Weights:
+    def row(
+        self, here: Sequence[Level], place: int, target: Level, s_noise: float
+    ) -> Coefficients:
         """The weights of a call.
 
         Args:
@@ -71,12 +73,12 @@ class Group:
         """
         last = place == self.order - 1
         if last and not self.accepted:
-            return Weights(x=(*[0.0] * (len(here) - 1), 1.0))
+            return Coefficients(x=(*[0.0] * (len(here) - 1), 1.0))
         end = ve_level(target.t, self.down) if last else target
         # Inside a third-order group the slope is integrated; at order 2 it is a midpoint's.
         midpoint = not (self.order == 3 and len(here) == 2)
         row = singlestep_row(here, end, "dpmsolver", midpoint)
-        return replace(row, noise=self.noise * s_noise if last else 0.0)
+        return row._replace(noise=self.noise * s_noise if last else 0.0)
 
 
 def group(sigma: float, sigma_next: float, lowest: float, order: int, eta: float) -> Group:
@@ -120,7 +122,7 @@ class GroupScheduler(ScaledNoise):
         times = spacing.times_of(levels[:-1], self._noise.knots).astype(np.float32)
         return times, levels
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         whole, place = self._places[i]
         # A run that starts inside a group knows less of it, and takes lower orders.
         here = [stage.here for stage in past[: place + 1]]

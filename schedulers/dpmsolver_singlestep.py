@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from .backend.arrays import Array, Generator
 from .backend.checks import MOST_STEPS, check_whole
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -116,7 +116,7 @@ class DPMSolverSinglestepScheduler(DpmGridScheduler):
             return 1
         return min(self.get_order_list(n)[i], seen)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         group = past[: self._order(i, len(past))]
         form = self.config["algorithm_type"]
         return singlestep_row(

@@ -10,7 +10,7 @@ import numpy as np
 
 from .backend.arrays import Array, backend_of
 from .backend.checks import MOST_SIGMA, check_floats, check_real
-from .core.level import Stage
+from .core.level import Call
 from .core.prediction import Reading
 from .counted import Scaled
 from .plan import StepKey
@@ -160,7 +160,7 @@ class EdmScheduler(Scaled):
         c_out = self._sign() * sigma * s / math.hypot(sigma, s)
         return Reading(c_skip, c_out, (1.0 - c_skip) / sigma, -c_out / sigma)
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         return self._read_at(stage.here.sigma)
 
     @classmethod

@@ -11,8 +11,8 @@ from .backend.arrays import Array, Generator, backend_of
 from .backend.checks import check_floats, check_ramp, check_sigmas, check_steps, refuse_integer
 from .backend.output import StepOutput
 from .churn import Churning, checked_churn
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .core.prediction import Reading
 from .edm import EdmScheduler
 from .facts import papers
@@ -109,24 +109,24 @@ class EDMEulerScheduler(Churning, EdmScheduler):
             final = float(levels[-1]) if self._ends_noisy else 0.0
         self._lay_out(levels, final, len(levels), device)
 
-    def _asked_at(self, stage: Stage, key: StepKey) -> float:
+    def _asked_at(self, stage: Call, key: StepKey) -> float:
         """The level at which the model's answer is read."""
         return stage.here.sigma if self.compat == "paper" else self._churned(stage, key)[0]
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         return self._read_at(self._asked_at(stage, key))
 
-    def _x0_noise(self, stage: Stage, key: StepKey) -> float:
+    def _x0_noise(self, stage: Call, key: StepKey) -> float:
         if self.compat == "paper":
             return 0.0
         return self._churned(stage, key)[1] * self._reading(stage, key).x0_x
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         stage = past[0]
         sigma_hat, noise = self._churned(stage, key)
         keep = stage.target.sigma / sigma_hat
         on_noise = keep * noise + (1.0 - keep) * self._x0_noise(stage, key)
-        return Weights(x=(keep,), x0=(1.0 - keep,), noise=on_noise)
+        return Coefficients(x=(keep,), x0=(1.0 - keep,), noise=on_noise)
 
     def step(
         self,

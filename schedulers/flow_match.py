@@ -8,7 +8,7 @@ import numpy as np
 
 from .backend.arrays import Array
 from .backend.checks import MOST_SIGMA, check_batch_times, check_real
-from .core.level import Level, Stage, flow_level
+from .core.level import Call, Level, flow_level
 from .core.prediction import Reading
 from .counted import CountedScheduler
 from .forward import batch_size
@@ -54,7 +54,7 @@ class FlowScheduler(CountedScheduler):
     def _level(self, t: float, sigma: float) -> Level:
         return flow_level(t, sigma)
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         return Reading(1.0, -stage.here.sigma, 1.0, stage.here.alpha)
 
     def scale_noise(self, sample: Array, timestep: Array, noise: Array = None) -> Array:

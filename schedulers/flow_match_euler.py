@@ -18,8 +18,8 @@ from .backend.checks import (
 )
 from .backend.output import StepOutput
 from .churn import checked_churn
-from .core.coefficients import Weights
-from .core.level import Level, Stage, flow_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, flow_level
 from .core.prediction import Reading
 from .facts import papers
 from .flow_match import FlowScheduler
@@ -203,20 +203,20 @@ class FlowMatchEulerDiscreteScheduler(ShiftMixin, FlowScheduler):
 
     # --- the step -----------------------------------------------------------------------------
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         here = stage.here
         sign = -1.0 if self._inverted else 1.0
         return Reading(1.0, -sign * here.sigma, 1.0, sign * here.alpha)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = past[0].here, past[0].target
         if not self.config["stochastic_sampling"]:
             return flow.euler_row(here, target)
         if self._inverted and self.compat == "diffusers":
             # Upstream takes an inverted sigma for the share of noise here too.
             keep = target.sigma
-            return Weights((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
-        return Weights(x=(0.0,), x0=(target.alpha,), noise=target.sigma)
+            return Coefficients((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
+        return Coefficients(x=(0.0,), x0=(target.alpha,), noise=target.sigma)
 
     def step(
         self,

@@ -11,8 +11,8 @@ import numpy as np
 from .backend.arrays import Array, Generator
 from .backend.checks import check_steps, refuse_integer
 from .churn import Churning, checked_churn
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .counted import TwoCalls
 from .facts import papers
 from .flow_match import FlowScheduler
@@ -77,7 +77,7 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
         level = self._level(0.0, self._rhos[self._step_index])
         return np.array([level.alpha]), np.array([level.sigma])
 
-    def _raised(self, stage: Stage, key: StepKey) -> tuple[float, float | None, float]:
+    def _raised(self, stage: Call, key: StepKey) -> tuple[float, float | None, float]:
         """``(sigma_hat, keep, weight of the noise)`` of a step that starts at a stage."""
         sigma_hat, noise = self._churned(stage, key)
         if self.compat == "diffusers" or sigma_hat == stage.here.sigma:
@@ -86,17 +86,17 @@ class FlowMatchHeunDiscreteScheduler(Churning, TwoCalls, FlowScheduler):
         keep, std = flow.churn(stage.here, sigma_hat)
         return sigma_hat, keep, std * key[3]
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = past[0].here, past[0].target
         if i % 2 == 0:
             return flow.heun_row(here, target, *self._raised(past[0], key))
         if len(past) < 2:
             # A run that starts here has no step to close: it stays where it is.
-            return Weights(x=(1.0,))
+            return Coefficients(x=(1.0,))
         sigma_hat, keep, _ = self._raised(past[1], key)
         return flow.heun_correction_row(past[1].here, here, sigma_hat, keep)
 
-    def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
+    def _plan(self, i: int, past: Sequence[Call], key: StepKey) -> Plan:
         plan = super()._plan(i, past, key)
         closes = i % 2 == 1 and len(past) > 1
         if self.compat == "diffusers" and closes and self._churned(past[1], key)[1]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .backend.arrays import Array, view_position
 from .backend.checks import check_numbers, shown
-from .core.level import Stage
+from .core.level import Call
 from .interface.config import FrozenDict
 from .plan import Evaluation, Plan
 from .process.tables import TrainingTable
@@ -32,7 +32,6 @@ class Gridded(Published):
     _bounding: ClassVar[tuple[str, ...]] = ("thresholding", "clip_sample")
     #: Whether one does.
     _alters: bool
-    sigmas: Array
     num_inference_steps: int | None
     _times: Sequence[float] = ()
     _rhos: Sequence[float]
@@ -41,7 +40,7 @@ class Gridded(Published):
     _memory: deque[Evaluation]
     _step_index: int | None
     _begin_index: int | None
-    _stages: tuple[Stage, ...] | None
+    _stages: tuple[Call, ...] | None
 
     def __init_subclass__(cls) -> None:
         """Make ``set_timesteps`` of every class all or nothing, and its grids shared."""
@@ -122,12 +121,12 @@ class Gridded(Published):
     def _check_visited(self) -> None:
         """Refuse a grid with levels at which the process is not defined."""
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         raise AttributeError("a scheduler class must say which levels its calls visit")
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """One Stage for each model call of a run from the start; their number is the NFE.
+    def stages(self) -> tuple[Call, ...]:
+        """One Call for each model call of a run from the start; their number is the NFE.
 
         Raises:
             ValueError: Before ``set_timesteps``.
@@ -154,7 +153,7 @@ class Gridded(Published):
         """What the model is expected to return."""
         return str(self._setting("prediction_type") or "epsilon")
 
-    def _stage(self, i: int) -> Stage:
+    def _stage(self, i: int) -> Call:
         """The stage at a position."""
         stages = self._stages or self.stages
         if not 0 <= i < len(stages):

@@ -10,8 +10,8 @@ import numpy as np
 
 from .backend.arrays import Array
 from .backend.checks import check_steps
-from .core.coefficients import Weights
-from .core.level import Level, Stage
+from .core.coefficients import Coefficients
+from .core.level import Call, Level
 from .counted import CountedScheduler
 from .facts import papers
 from .interface import params as p
@@ -103,11 +103,11 @@ class IPNDMScheduler(CountedScheduler):
         self._grid_levels = tuple(zip(alphas.tolist(), sigmas.tolist(), strict=True))
         self._install(times.astype(np.float32), rhos, n, device)
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         times = [*self._times, 0.0]
         levels = [Level(t, *pair) for t, pair in zip(times, self._grid_levels, strict=False)]
         calls = zip(self._times, levels, levels[1:], strict=False)
-        return tuple(Stage(t, here, target) for t, here, target in calls)
+        return tuple(Call(t, here, target) for t, here, target in calls)
 
     def _levels_at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._require_timesteps("add_noise")
@@ -124,14 +124,14 @@ class IPNDMScheduler(CountedScheduler):
         """The noise predictions that the next step will look at, oldest first."""
         return [evaluation.eps for evaluation in self._memory][::-1]
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = past[0].here, past[0].target
         if here.alpha == 0.0:
             on_x0 = target.alpha if self.compat == "paper" else 0.0
-            return Weights(x=(0.0,), x0=(on_x0,), eps=(target.sigma,))
+            return Coefficients(x=(0.0,), x0=(on_x0,), eps=(target.sigma,))
         on_x, on_e = transfer_row(here, target)
         weights = ADAMS_BASHFORTH[len(past) - 1]
-        return Weights(x=(on_x,), eps=tuple(on_e * weight for weight in weights))
+        return Coefficients(x=(on_x,), eps=tuple(on_e * weight for weight in weights))
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True

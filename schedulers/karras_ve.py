@@ -17,8 +17,8 @@ from .backend.checks import (
     check_training_steps,
 )
 from .backend.output import DerivativeOutput
-from .core.coefficients import Weights
-from .core.level import Stage, ve_level
+from .core.coefficients import Coefficients
+from .core.level import Call, ve_level
 from .core.prediction import Reading
 from .facts import papers
 from .interface import params as p
@@ -100,16 +100,16 @@ class KarrasVeScheduler(Scheduler):
         self._install(np.arange(n)[::-1].copy(), np.append(levels, np.float32(0.0)), n, device)
         self._publish("schedule", levels[::-1].copy(), device)
 
-    def _make_stages(self) -> tuple[Stage, ...]:
-        stages: list[Stage] = []
+    def _make_stages(self) -> tuple[Call, ...]:
+        stages: list[Call] = []
         for k, t in enumerate(self._times):
             raised = ve_level(t, self._sigma_hat(self._rhos[k])[0])
             lowered = ve_level(t - 1.0, self._rhos[k + 1])
-            stages.append(Stage(t, raised, lowered))
+            stages.append(Call(t, raised, lowered))
             if lowered.sigma > 0.0:
                 # What is shown to the model next has been churned already.
                 churned = ve_level(t - 1.0, self._sigma_hat(lowered.sigma)[0])
-                stages.append(Stage(t, lowered, churned))
+                stages.append(Call(t, lowered, churned))
         return tuple(stages)
 
     def _sigma_hat(self, sigma: float) -> tuple[float, float]:
@@ -121,16 +121,16 @@ class KarrasVeScheduler(Scheduler):
         )  # fmt: skip
         return sigma_hat, std * config["s_noise"]
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         """Rows on the samples that the model was shown; the churn of the next step closes one."""
         stages = self.stages
         if i % 2 == 0:
             return euler.euler_row(stages[i].here, stages[i].target)
         row = euler.heun_correction_row(stages[i - 1].here, stages[i].here)
         _, churned = self._sigma_hat(self._rhos[(i + 1) // 2])
-        return Weights(row.x, row.x0, row.eps, churned)
+        return Coefficients(row.x, row.x0, row.eps, churned)
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         return Reading(1.0, stage.here.sigma, 0.0, -1.0)
 
     def output_weights(self, i: int) -> tuple[float, float]:

@@ -10,8 +10,8 @@ import numpy as np
 from .backend.arrays import Array, Generator, backend_of
 from .backend.checks import check_real
 from .backend.output import DenoisedOutput
-from .core.coefficients import Weights
-from .core.level import Level, Stage
+from .core.coefficients import Coefficients
+from .core.level import Call, Level
 from .core.prediction import Reading, inverse
 from .distilled import DistilledScheduler
 from .facts import papers
@@ -86,11 +86,11 @@ class LCMScheduler(DistilledScheduler):
         # Where strength cuts custom times short, upstream does not notice the last step.
         return self._here(int(times[min(i + 1, len(times) - 1)]))
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         """Of f, or of what is clipped on the way to it."""
         return super()._reading(stage, key) if self._alters else self._reading_of_f(stage)
 
-    def _reading_of_f(self, stage: Stage) -> Reading:
+    def _reading_of_f(self, stage: Call) -> Reading:
         raw = super()._reading(stage, ())
         c_skip, c_out = self._scalings(stage.t)
         return Reading(c_out * raw.x0_x + c_skip, c_out * raw.x0_out, raw.eps_x, raw.eps_out)
@@ -100,14 +100,14 @@ class LCMScheduler(DistilledScheduler):
         stage = self.stages[self._checked_position(i)]
         return inverse(self._reading_of_f(stage), stage.here)
 
-    def _bounded(self, x0: Array, sample: Array, stage: Stage) -> Array:
+    def _bounded(self, x0: Array, sample: Array, stage: Call) -> Array:
         c_skip, c_out = self._scalings(stage.t)
         backend = backend_of(x0, "model_output")
         return backend.combine([(c_out, self._alter_x0(x0)), (c_skip, sample)], x0, x0.dtype)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         target = past[0].target
-        return Weights((0.0,), (target.alpha,), noise=target.sigma)
+        return Coefficients((0.0,), (target.alpha,), noise=target.sigma)
 
     def step(
         self,

@@ -19,8 +19,8 @@ from .backend.checks import (
     check_times,
 )
 from .core import prediction
-from .core.coefficients import Weights
-from .core.level import Level, Stage, flow_level, vp_level_of_rho
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, flow_level, vp_level_of_rho
 from .counted import CountedScheduler
 from .plan import StepKey
 from .process import spacing
@@ -37,7 +37,7 @@ LEARNED = ("learned", "learned_range")
 GRIDS = (*CURVES, "use_flow_sigmas")
 
 
-def apart(past: Sequence[Stage]) -> list[Level]:
+def apart(past: Sequence[Call]) -> list[Level]:
     """Levels of calls, as far as they differ: two at one level (crowded grids) hold no slope."""
     here = [stage.here for stage in past]
     while any(a.lam == b.lam for a, b in pairwise(here)):
@@ -97,7 +97,7 @@ class Multistep(CountedScheduler):
             return 1
         return min(most, 2) if i == n - 2 and short else most
 
-    def _distinct(self, i: int, past: Sequence[Stage]) -> list[Level]:
+    def _distinct(self, i: int, past: Sequence[Call]) -> list[Level]:
         """Levels of the calls that call ``i`` combines, newest first."""
         return apart(past[: self._order(i, len(past))])
 
@@ -106,10 +106,10 @@ class Multistep(CountedScheduler):
         """Which of the four forms of ``rules/exponential.py`` is taken."""
         return str(self.config["algorithm_type"])
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = self._distinct(i, past), past[0].target
         if target.lam == here[0].lam:
-            return Weights(x=(1.0,))
+            return Coefficients(x=(1.0,))
         form = self._form
         sde = form == "sde-dpmsolver++"
         paper = self.compat == "paper" or (sde and not self._sde_third_order)
@@ -288,7 +288,7 @@ class OpenGridScheduler(Multistep, LevelScheduler):
         make = flow_level if self._setting("use_flow_sigmas") else vp_level_of_rho
         return make(t, sigma)
 
-    def _reading(self, stage: Stage, key: StepKey) -> prediction.Reading:
+    def _reading(self, stage: Call, key: StepKey) -> prediction.Reading:
         kind, here = self.prediction_type, stage.here
         flow = bool(self.config["use_flow_sigmas"])
         if self.compat == "diffusers" and flow and kind == "v_prediction":

@@ -8,7 +8,7 @@ import numpy as np
 
 from .backend.arrays import Array, backend_of, host_values, torch_backend
 from .backend.checks import are_elsewhere, check_batch_times, check_training_steps
-from .core.level import Level, Stage, vp_level
+from .core.level import Call, Level, vp_level
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
 from .facts import papers
@@ -48,7 +48,7 @@ class ParallelSteps(VpScheduler):
         """Weights of a step at each time: on sample and output for x0, and with x0 for the rest."""
         found = np.zeros((len(times), 5))
         for row, t in zip(found, times, strict=True):
-            stage = Stage(float(t), self._here(int(t)), self._lands(int(t)))
+            stage = Call(float(t), self._here(int(t)), self._lands(int(t)))
             plan = self._plan(-1, (stage,), key)
             for offset, terms in ((0, plan.x0), (2, plan.prev)):
                 for weight, source in terms:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .backend.arrays import Array
-from .core.level import Stage
+from .core.level import Call
 
 #: Plans kept of one grid; only step arguments that change all the time reach it.
 MOST_PLANS = 4096
@@ -32,7 +32,7 @@ class Plan:
         aside: What a class returns besides, out of sample and output.
     """
 
-    stage: Stage
+    stage: Call
     x0: tuple[Term, ...]
     prev: tuple[Term, ...]
     eps: tuple[Term, ...]
@@ -50,7 +50,7 @@ def terms_of(weights: Iterable[float]) -> tuple[Term, ...]:
 class Evaluation(NamedTuple):
     """What is remembered of a model call: only what the rule will look at again."""
 
-    stage: Stage
+    stage: Call
     x: Array = None
     x0: Array = None
     eps: Array = None

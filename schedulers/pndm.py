@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .backend.arrays import Array
-from .core.coefficients import Weights
-from .core.level import Level, Stage, vp_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, vp_level
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -172,7 +172,7 @@ class PNDMScheduler(CountedVpScheduler):
     def _default_key(self) -> StepKey:
         return (None,)
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         number, target = i, past[0].target
         if self._counts:
             number = i if key[0] is None else key[0]
@@ -204,7 +204,7 @@ class PNDMScheduler(CountedVpScheduler):
                 x0[lag] = -on_e * weight * start.alpha * here.sigma
         if self._mixes_outputs:
             x[base] += on_e * start.sigma
-        return Weights(tuple(x), tuple(x0) if any(x0) else (), tuple(eps))
+        return Coefficients(tuple(x), tuple(x0) if any(x0) else (), tuple(eps))
 
     # --- calls --------------------------------------------------------------------------------
 

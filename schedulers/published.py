@@ -100,6 +100,17 @@ class Published(ConfigMixin):
         """Go by these times, which a caller assigned."""
         raise AttributeError("a scheduler class must say what follows from its times")
 
+    @property
+    def sigmas(self) -> Array:
+        """Levels."""
+        if "sigmas" not in self.__dict__:
+            self.__dict__["sigmas"] = self.__getattr__("sigmas")
+        return self.__dict__["sigmas"]
+
+    @sigmas.setter
+    def sigmas(self, values: Array) -> None:
+        self.__dict__["sigmas"] = values
+
     @staticmethod
     def match_shape(values: Array, broadcast_array: Array) -> Array:
         """Give ``values`` trailing axes so that they broadcast against ``broadcast_array``.

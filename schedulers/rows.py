@@ -8,8 +8,8 @@ from typing import Any
 from .backend.arrays import Array, backend_of
 from .backend.checks import MOST_STEPS, check_whole, shown
 from .core import prediction
-from .core.coefficients import Weights
-from .core.level import Stage
+from .core.coefficients import Coefficients
+from .core.level import Call
 from .grid import Gridded
 from .plan import EPS, LANDED, MOST_PLANS, X0, Plan, StepKey, X, terms_of
 
@@ -22,7 +22,7 @@ class Weighing(Gridded):
     #: Whether noise is drawn in every step, also where it weighs nothing, as upstream.
     draws_idly: bool = False
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         """The weights of a call.
 
         Args:
@@ -46,7 +46,7 @@ class Weighing(Gridded):
         steps = check_whole("steps", steps, 1, MOST_STEPS)
         return 2 * steps - 1 if self.order == 2 else steps
 
-    def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Weights:
+    def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Coefficients:
         """The weights of call ``i`` in a run that started at 0.
 
         Args:
@@ -54,7 +54,7 @@ class Weighing(Gridded):
             settings: Step arguments (eta, s_churn, ...) that differ from their defaults.
 
         Returns:
-            The row; see ``Weights``.
+            The row; see ``Coefficients``.
 
         Raises:
             ValueError: Before ``set_timesteps``, or i out of range.
@@ -83,7 +83,7 @@ class Weighing(Gridded):
             )
         return {name: described[name].check(value) for name, value in settings.items()}
 
-    def _past(self, i: int, settings: Mapping[str, Any] | None) -> tuple[Stage, ...]:
+    def _past(self, i: int, settings: Mapping[str, Any] | None) -> tuple[Call, ...]:
         """Stages that call ``i`` of a run from 0 looks at, newest first."""
         return tuple(reversed(self.stages[max(0, i - self._reach(settings) + 1) : i + 1]))
 
@@ -101,7 +101,7 @@ class Weighing(Gridded):
         row = self.row(i, settings)
         return max(len([w for w in weights if w != 0.0]) for weights in (row.x0, row.eps, (1.0,)))
 
-    def _reading(self, stage: Stage, key: StepKey) -> prediction.Reading:
+    def _reading(self, stage: Call, key: StepKey) -> prediction.Reading:
         """How to read the model output at a stage."""
         del key
         return prediction.reading(self.prediction_type, stage.here)
@@ -123,7 +123,7 @@ class Weighing(Gridded):
             )
         return backend.clamp(x0, config["clip_sample_range"])
 
-    def _bounded(self, x0: Array, sample: Array, stage: Stage) -> Array:
+    def _bounded(self, x0: Array, sample: Array, stage: Call) -> Array:
         """The data prediction, out of what the plan makes before clipping or thresholding."""
         del sample, stage
         return self._alter_x0(x0)
@@ -133,7 +133,7 @@ class Weighing(Gridded):
         del key
         return True
 
-    def _goes_on_by_itself(self, i: int, past: Sequence[Stage]) -> bool:
+    def _goes_on_by_itself(self, i: int, past: Sequence[Call]) -> bool:
         """Whether call ``i`` starts from what the last call returned, not from ``sample``.
 
         The two differ only where a caller changed the sample between the steps. The prediction is
@@ -142,12 +142,12 @@ class Weighing(Gridded):
         del i, past
         return False
 
-    def _x0_noise(self, stage: Stage, key: StepKey) -> float:
+    def _x0_noise(self, stage: Call, key: StepKey) -> float:
         """Weight of the step's own noise in the data prediction that it returns."""
         del stage, key
         return 0.0
 
-    def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
+    def _plan(self, i: int, past: Sequence[Call], key: StepKey) -> Plan:
         """Fold what the row does with x, x0 and eps into weights on the arrays at hand."""
         stage, here = past[0], past[0].here
         read, row = self._reading(stage, key), self._row(i, past, key)

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any, ClassVar, Literal
 
 from .backend.arrays import Array, Generator, backend_of, check_generator
 from .backend.output import StepOutput
-from .core.level import Level, Stage
+from .core.exports import Absent
+from .core.level import Call, Level
+from .core.scheduler import KarrasDiffusionSchedulers
+from .core.scheduler import Scheduler as Core
 from .facts.papers import Reference
 from .forward import Noising
-from .idle import Idle
-from .interface.card import model_card
 from .plan import DATA, ITSELF, Evaluation, StepKey
 from .rows import Weighing
 
 
-class KarrasDiffusionSchedulers(enum.Enum):
-    """Schedulers that can stand in for each other in a pipeline, as in diffusers."""
-
-    DDIMScheduler = 1
-    DDPMScheduler = 2
-    PNDMScheduler = 3
-    LMSDiscreteScheduler = 4
-    EulerDiscreteScheduler = 5
-    HeunDiscreteScheduler = 6
-    EulerAncestralDiscreteScheduler = 7
-    DPMSolverMultistepScheduler = 8
-    DPMSolverSinglestepScheduler = 9
-    KDPM2DiscreteScheduler = 10
-    KDPM2AncestralDiscreteScheduler = 11
-    DEISMultistepScheduler = 12
-    UniPCMultistepScheduler = 13
-    DPMSolverSDEScheduler = 14
-    EDMEulerScheduler = 15
-
-
-class Scheduler(Weighing, Noising, Idle):
+class Scheduler(Weighing, Noising, Core):
     """A grid of noise levels, a rule for its rows of weights, and a memory.
 
     Subclasses say where the levels are (``_make_stages``) and what a step weighs (``_row``).
@@ -238,16 +218,8 @@ class Scheduler(Weighing, Noising, Idle):
             x0 = self._bounded(x0, sample, plan.stage)
         return backend.cast(x0, wide)
 
-    @property
-    def compatibles(self) -> list[type[Scheduler]]:
-        """Classes that can be made from this one's config, itself included."""
-        from .interface.registry import SCHEDULERS
-
-        names = {type(self).__name__, *self._compatibles}
-        return [cls for name, cls in SCHEDULERS.items() if name in names]
-
-    def _card(self, repo_id: str) -> str:
-        return model_card(self, repo_id)
+    __copy__ = None  # type: ignore[assignment]
+    step_index = begin_index = set_begin_index = Absent()  # type: ignore[assignment]
 
     def __len__(self) -> int:
         """Number of training steps."""
@@ -257,4 +229,4 @@ class Scheduler(Weighing, Noising, Idle):
 #: The name that diffusers has for the base of all classes.
 SchedulerMixin = Scheduler
 
-__all__ = ["KarrasDiffusionSchedulers", "Level", "Scheduler", "Stage"]
+__all__ = ["KarrasDiffusionSchedulers", "Level", "Scheduler", "Call"]

@@ -11,8 +11,8 @@ import numpy as np
 from .backend.arrays import Array, Generator, backend_of, torch_backend
 from .backend.checks import check_numbers, check_steps, check_training_steps, shown
 from .backend.output import SdeOutput
-from .core.coefficients import Weights
-from .core.level import Stage, ve_level
+from .core.coefficients import Coefficients
+from .core.level import Call, ve_level
 from .core.prediction import Reading
 from .facts import papers
 from .interface import params as p
@@ -135,16 +135,16 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         self._levels: tuple[float, ...] = tuple(levels.tolist())
         self._visited: tuple[int, ...] = tuple(visited.tolist())
 
-    def _between(self, t: float, index: int) -> Stage:
+    def _between(self, t: float, index: int) -> Call:
         """The step that leads down from an entry of ``discrete_sigmas``."""
         below = self._levels[index - 1] if index else 0.0
-        return Stage(t, ve_level(t, self._levels[index]), ve_level(t, below))
+        return Call(t, ve_level(t, self._levels[index]), ve_level(t, below))
 
-    def _make_stages(self) -> tuple[Stage, ...]:
-        stages: list[Stage] = []
+    def _make_stages(self) -> tuple[Call, ...]:
+        stages: list[Call] = []
         for t, index in zip(self._times, self._visited, strict=True):
             step = self._between(t, index)
-            corrected = Stage(t, step.here, step.here)
+            corrected = Call(t, step.here, step.here)
             stages += [*[corrected] * self.config["correct_steps"], step]
         return tuple(stages)
 
@@ -152,17 +152,17 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         """Number of model calls of a run of so many steps, corrections included."""
         return super().calls_of(steps) * (1 + int(self.config["correct_steps"]))
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         """Rows on noise predictions, ``eps = -sigma score``; of the corrector the expected one."""
         here, target = past[0].here.sigma, past[0].target.sigma
         correct_steps, snr = self.config["correct_steps"], self.config["snr"]
         if 0 <= i and i % (1 + correct_steps) < correct_steps:
-            return Weights(x=(1.0,), eps=(-2.0 * snr**2 * here,), noise=2.0 * snr * here)
+            return Coefficients(x=(1.0,), eps=(-2.0 * snr**2 * here,), noise=2.0 * snr * here)
         lost = (here - target) * (here + target)
         std = math.sqrt(lost) * (target / here if self.compat == "paper" else 1.0)
-        return Weights(x=(1.0,), eps=(-lost / here,), noise=std)
+        return Coefficients(x=(1.0,), eps=(-lost / here,), noise=std)
 
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
+    def _reading(self, stage: Call, key: StepKey) -> Reading:
         return Reading(1.0, stage.here.sigma**2, 0.0, -stage.here.sigma)
 
     def _locate(self, timestep: Any) -> int:
@@ -177,7 +177,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
             raise ValueError(f"timestep={shown(value)} must lie in [0, 1].")
         return -1 - int(np.float32(value) * np.float32(len(self._levels) - 1))
 
-    def _stage(self, i: int) -> Stage:
+    def _stage(self, i: int) -> Call:
         return super()._stage(i) if i >= 0 else self._between(-1.0, -1 - i)
 
     def get_adjacent_sigma(self, timesteps: Array, t: Array) -> Array:

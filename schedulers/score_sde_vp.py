@@ -12,8 +12,8 @@ import numpy as np
 from .backend.arrays import Array, Generator
 from .backend.checks import check_steps, shown
 from .backend.output import SdeOutput
-from .core.coefficients import Weights
-from .core.level import Level, Stage
+from .core.coefficients import Coefficients
+from .core.level import Call, Level
 from .facts import papers
 from .interface import params as p
 from .interface.config import configured
@@ -99,18 +99,20 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
         power = np.exp(2.0 * log.astype(np.float64)).astype(f).astype(np.float64)
         return np.sqrt(power), np.sqrt(1.0 - power)
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         parts = (part.tolist() for part in self._process(np.array(self._times)))
         levels = [*map(Level, self._times, *parts), Level(0.0, 1.0, 0.0)]
-        return tuple(Stage(a.t, a, b) for a, b in itertools.pairwise(levels))
+        return tuple(Call(a.t, a, b) for a, b in itertools.pairwise(levels))
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         here, target = past[0].here, past[0].target
         if self.compat == "paper":
             return posterior_row(here, target, posterior_std(here, target))
         low, high = self.config["beta_min"], self.config["beta_max"]
         each = (low + here.t * (high - low)) / len(self._times)
-        return Weights(x=(1.0 + 0.5 * each,), eps=(-each / here.sigma,), noise=math.sqrt(each))
+        return Coefficients(
+            x=(1.0 + 0.5 * each,), eps=(-each / here.sigma,), noise=math.sqrt(each)
+        )
 
     def _off_schedule(self, value: float) -> int:
         raise ValueError(

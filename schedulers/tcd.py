@@ -11,8 +11,8 @@ import numpy as np
 
 from .backend.arrays import Array, Generator, backend_of
 from .backend.output import NoisedOutput
-from .core.coefficients import Weights
-from .core.level import Level, Stage, vp_level
+from .core.coefficients import Coefficients
+from .core.level import Call, Level, vp_level
 from .distilled import DistilledScheduler
 from .facts import papers
 from .interface import params as p
@@ -95,14 +95,14 @@ class TCDScheduler(DistilledScheduler):
         """The level s; a product in float32, as upstream floors it."""
         return self._here(int(np.floor(np.float32(1.0 - eta) * np.float32(target.t))))
 
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
+    def _row(self, i: int, past: Sequence[Call], key: StepKey) -> Coefficients:
         target = past[0].target
         below = self._below(target, *key)
         back = target.alpha / below.alpha if below.alpha else 1.0
         noise = math.sqrt(fresh_variance(target, below))
-        return Weights((0.0,), (back * below.alpha,), (back * below.sigma,), noise)
+        return Coefficients((0.0,), (back * below.alpha,), (back * below.sigma,), noise)
 
-    def _plan(self, i: int, past: Sequence[Stage], key: StepKey) -> Plan:
+    def _plan(self, i: int, past: Sequence[Call], key: StepKey) -> Plan:
         stage = past[0]
         read, below = self._reading(stage, ()), self._below(stage.target, *key)
         on_x = below.alpha * read.x0_x + below.sigma * read.eps_x

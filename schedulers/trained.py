@@ -26,7 +26,7 @@ from .backend.checks import (
     check_training_steps,
     check_whole,
 )
-from .core.level import Level, Stage, vp_level
+from .core.level import Call, Level, vp_level
 from .counted import CountedScheduler, Scaled
 from .forward import batch_size
 from .process import spacing, tables
@@ -54,13 +54,15 @@ class TrainedScheduler(Scheduler):
         config = self.config
         trained = config["trained_betas"]
         made = tables.noise_table(
-            config["beta_schedule"],
-            config["beta_start"],
-            config["beta_end"],
-            config["num_train_timesteps"],
-            None if trained is None else tuple(np.asarray(trained, np.float64).tolist()),
-            bool(self._setting("rescale_betas_zero_snr")),
-            self._zero_snr_floor,
+            tables.Source(
+                config["beta_schedule"],
+                config["beta_start"],
+                config["beta_end"],
+                config["num_train_timesteps"],
+                None if trained is None else tuple(np.asarray(trained, np.float64).tolist()),
+                bool(self._setting("rescale_betas_zero_snr")),
+                self._zero_snr_floor,
+            )
         )
         self._betas, self._table = made.betas, made.cumulative
         self._rho_table, self._log_rho_table = made.rhos, made.log_rhos
@@ -263,10 +265,10 @@ class VpScheduler(TrainedScheduler):
     def _here(self, t: int) -> Level:
         return vp_level(float(t), self._abar(t))
 
-    def _make_stages(self) -> tuple[Stage, ...]:
+    def _make_stages(self) -> tuple[Call, ...]:
         times = np.array(self._times)
         return tuple(
-            Stage(float(t), self._here(int(t)), self._target(int(t), times, i))
+            Call(float(t), self._here(int(t)), self._target(int(t), times, i))
             for i, t in enumerate(times)
         )
 

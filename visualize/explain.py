@@ -10,7 +10,7 @@ from typing import Any
 from sampling import Schedule
 from sampling.runner import STEPS_TO_IMAGE
 from schedulers import SCHEDULERS
-from schedulers.core.coefficients import Weights, contributions
+from schedulers.core.coefficients import Coefficients, contributions
 from schedulers.core.level import Level
 from schedulers.facts.quirks import quirks_of
 from visualize.encode import number, numbers
@@ -100,7 +100,7 @@ class Term:
 GLYPHS = {"x": "x", "x0": "x̂₀", "eps": "ε̂", "noise": "z"}
 
 
-def terms(row: Weights) -> tuple[Term, ...]:
+def terms(row: Coefficients) -> tuple[Term, ...]:
     """The products of a row whose weight is not rounding; together they are the update."""
     listed = [
         Term(w, symbol, lag)
@@ -119,7 +119,7 @@ def factor(term: Term) -> str:
     return "" if size == "1" else size
 
 
-def equation(row: Weights) -> str:
+def equation(row: Coefficients) -> str:
     """The update with its numbers, as ``x ← 0.561 x + 0.611 x̂₀ − 0.172 x̂₀[−1]``."""
     written = ""
     for term in terms(row):
@@ -238,7 +238,7 @@ def _rejected_start(plan: Schedule, i: int) -> Level:
     return plan.stages[i - _look(plan, i) + 1].here
 
 
-def _parts(row: Weights) -> tuple[tuple[float, ...], ...]:
+def _parts(row: Coefficients) -> tuple[tuple[float, ...], ...]:
     return (row.x, row.x0, row.eps)
 
 
@@ -252,7 +252,7 @@ def _place(level: Level) -> str:
     return f"σ/α {short(level.rho)}" if level.sigma else "clean"
 
 
-def _corrects(row: Weights) -> bool:
+def _corrects(row: Coefficients) -> bool:
     """Whether the row starts again from the sample of an earlier call (a solver of many calls)."""
     return bool(row.x) and row.x[0] == 0.0 and any(weight != 0.0 for weight in row.x[1:])
 
@@ -301,7 +301,7 @@ def step_orders(plan: Schedule) -> list[int]:
     ]
 
 
-def _noise(row: Weights) -> str:
+def _noise(row: Coefficients) -> str:
     return f", with fresh noise of weight {short(row.noise)}" if row.noise else ""
 
 

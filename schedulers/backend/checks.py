@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import away_from_host, backend_of, host_values
+from .arrays import Backend, away_from_host, backend_of, host_values
 
 #: The curves of which at most one can be chosen, in the order in which they are looked at.
 CURVES = ("use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -336,7 +336,7 @@ def check_training_steps(times: np.ndarray, table: int) -> np.ndarray:
 
 
 @functools.cache
-def _is_whole(dtype: Any) -> bool:
+def is_whole(dtype: Any) -> bool:
     """Whether a dtype of either library is one of integers."""
     return "int" in str(dtype)
 
@@ -347,8 +347,91 @@ def refuse_integer(timestep: Any, name: str) -> None:
     Raises:
         ValueError: The timestep is an integer.
     """
-    if isinstance(timestep, int) or _is_whole(getattr(timestep, "dtype", None)):
+    if isinstance(timestep, int) or is_whole(getattr(timestep, "dtype", None)):
         raise ValueError(
             f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
             "not its index."
         )
+
+
+def check_pair(
+    model_output: Any,
+    sample: Any,
+    backend: Backend,
+    names: tuple[str, str] = ("model_output", "sample"),
+) -> Any:
+    """Refuse arrays that do not belong together; the wider of their dtypes.
+
+    Raises:
+        TypeError: Arrays of two libraries, or of no floating point numbers.
+        ValueError: Shapes that differ.
+    """
+    dtype = sample.dtype
+    if (
+        type(model_output) is type(sample)
+        and model_output.dtype is dtype
+        and model_output.shape == sample.shape
+        and backend.is_floating(dtype)
+    ):
+        return dtype
+    output_name, sample_name = names
+    if type(model_output) is not type(sample) and (
+        backend_of(model_output, output_name) is not backend
+    ):
+        raise TypeError(
+            f"{output_name} is a {type(model_output).__name__} and {sample_name} a "
+            f"{type(sample).__name__}; pass two arrays of the same library."
+        )
+    if model_output.shape != sample.shape:
+        raise ValueError(
+            f"{output_name} has shape {tuple(model_output.shape)}, but {sample_name} has "
+            f"shape {tuple(sample.shape)}; they must be equal."
+        )
+    if not (backend.is_floating(dtype) and backend.is_floating(model_output.dtype)):
+        raise TypeError(
+            f"{sample_name} ({dtype}) and {output_name} ({model_output.dtype}) must hold "
+            "floating point numbers."
+        )
+    return backend.promote(sample, model_output)
+
+
+def check_noise(noise: Any, sample: Any, backend: Backend) -> None:
+    """Refuse noise that does not fit the sample.
+
+    Raises:
+        ValueError: It is another kind of array, or of another shape.
+    """
+    if (
+        backend_of(noise, "variance_noise") is not backend
+        or noise.shape != sample.shape
+        or not backend.is_floating(noise.dtype)
+    ):
+        raise ValueError(
+            f"variance_noise ({noise.dtype}) has shape {tuple(noise.shape)}; it must be an "
+            f"array like sample, of shape {tuple(sample.shape)}."
+        )
+
+
+def check_noising(samples: Any, name: str, noise: Any) -> Backend:
+    """The backend of clean samples and noise that belong together.
+
+    Raises:
+        TypeError: Arrays of two libraries, or of no floating point numbers.
+        ValueError: Shapes or devices that differ.
+    """
+    backend = backend_of(samples, name)
+    if backend_of(noise, "noise") is not backend:
+        raise TypeError(
+            f"noise is a {type(noise).__name__} and {name} a {type(samples).__name__}; pass "
+            "two arrays of the same library."
+        )
+    if noise.shape != samples.shape:
+        raise ValueError(
+            f"noise has shape {tuple(noise.shape)}, but {name} has shape "
+            f"{tuple(samples.shape)}; they must be equal."
+        )
+    check_floats(name, samples)
+    check_floats("noise", noise)
+    if getattr(noise, "device", None) != getattr(samples, "device", None):
+        raise ValueError(f"noise is on {noise.device}, but {name} is on {samples.device}.")
+    return backend

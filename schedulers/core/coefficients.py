@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .level import Stage
+from .level import Call
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Coefficients(NamedTuple):
     """The next sample as a linear combination of what has been seen, newest first.
 
     ``x_next = sum_j x[j] x_(i-j) + x0[j] x0_(i-j) + eps[j] eps_(i-j) + noise * z`` where
@@ -17,7 +17,7 @@ class Weights:
     noise predictions made of it, and ``z`` fresh unit noise. What is absent weighs nothing.
     """
 
-    x: tuple[float, ...]
+    x: tuple[float, ...] = ()
     x0: tuple[float, ...] = ()
     eps: tuple[float, ...] = ()
     noise: float = 0.0
@@ -44,7 +44,7 @@ class Contributions:
     noise: tuple[float, ...]
 
 
-def contributions(rows: Sequence[Weights], stages: Sequence[Stage]) -> Contributions:
+def contributions(rows: Sequence[Coefficients], stages: Sequence[Call]) -> Contributions:
     """Unroll a whole run into the weights of its inputs.
 
     Each noise prediction is replaced by ``eps = (x - alpha x0) / sigma`` of its own call, so that

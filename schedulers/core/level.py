@@ -1,13 +1,12 @@
-"""Noise levels: the points of the forward process that a scheduler visits."""
+"""Noise levels, the points of the forward process that a run visits, and the calls made there."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """A point of the forward process ``x = alpha * x0 + sigma * eps``.
 
     Attributes:
@@ -38,19 +37,22 @@ class Level:
         return math.hypot(self.alpha, self.sigma)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Call(NamedTuple):
     """One model call: asked at ``here``, after which the sample stands at ``target``.
 
     Attributes:
         t: Entry of ``timesteps`` that belongs to this call.
         here: Level at which the model is asked.
-        target: Level of the sample that the call's row of weights produces.
+        target: Level of the sample that the call's coefficients produce.
+        step: Number of the step that the call is part of, from 0.
+        part: Which of the step's calls it is, from 0.
     """
 
     t: float
     here: Level
     target: Level
+    step: int = 0
+    part: int = 0
 
 
 def vp_level(t: float, alpha_cumprod: float) -> Level:

@@ -20,15 +20,14 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .level import Level
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "flow_prediction")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How to read a model output at one level: ``x0 = x0_x x + x0_out out``, same for eps."""
 
     x0_x: float

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..scheduler import Scheduler
+from ..core.scheduler import Scheduler
 from .registry import SCHEDULERS
 
 OWN_PACKAGE = __name__.partition(".")[0]

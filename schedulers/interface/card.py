@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..backend.checks import shown
 
 if TYPE_CHECKING:
-    from ..scheduler import Scheduler
+    from ..core.scheduler import Scheduler
 
 CARD_NAME = "README.md"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..backend.checks import shown
 from ..consistency import CMStochasticIterativeScheduler
+from ..core.scheduler import Scheduler
 from ..cosine_dpmsolver import CosineDPMSolverMultistepScheduler
 from ..ddim import DDIMScheduler
 from ..ddim_inverse import DDIMInverseScheduler
@@ -17,29 +18,29 @@ from ..ddpm import DDPMScheduler
 from ..deis import DEISMultistepScheduler
 from ..dpm_adaptive import DPMAdaptiveScheduler
 from ..dpm_fast import DPMFastScheduler
-from ..dpmpp_2s import DPMPP2SAncestralScheduler
 from ..dpmsolver import DPMSolverMultistepScheduler
 from ..dpmsolver_inverse import DPMSolverMultistepInverseScheduler
-from ..dpmsolver_sde import DPMSolverSDEScheduler
 from ..dpmsolver_singlestep import DPMSolverSinglestepScheduler
 from ..edm_dpmsolver import EDMDPMSolverMultistepScheduler
 from ..edm_euler import EDMEulerScheduler
-from ..euler import EulerDiscreteScheduler
-from ..euler_ancestral import EulerAncestralDiscreteScheduler
 from ..flow_match_euler import FlowMatchEulerDiscreteScheduler
 from ..flow_match_heun import FlowMatchHeunDiscreteScheduler
-from ..heun import HeunDiscreteScheduler
 from ..ipndm import IPNDMScheduler
 from ..karras_ve import KarrasVeScheduler
-from ..kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from ..lcm import LCMScheduler
-from ..lms import LMSDiscreteScheduler
 from ..parallel import DDIMParallelScheduler, DDPMParallelScheduler
 from ..pndm import PNDMScheduler
 from ..sasolver import SASolverScheduler
-from ..scheduler import Scheduler
 from ..score_sde_ve import ScoreSdeVeScheduler
 from ..score_sde_vp import ScoreSdeVpScheduler
+from ..solvers.dpmpp_2s import DPMPP2SAncestralScheduler
+from ..solvers.dpmsolver_sde import DPMSolverSDEScheduler
+from ..solvers.euler import EulerDiscreteScheduler
+from ..solvers.euler_ancestral import EulerAncestralDiscreteScheduler
+from ..solvers.heun import HeunDiscreteScheduler
+from ..solvers.kdpm2 import KDPM2DiscreteScheduler
+from ..solvers.kdpm2_ancestral import KDPM2AncestralDiscreteScheduler
+from ..solvers.lms import LMSDiscreteScheduler
 from ..tcd import TCDScheduler
 from ..unipc import UniPCMultistepScheduler
 

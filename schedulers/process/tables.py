@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,9 +144,31 @@ def rhos(alphas_cumprod: Float32) -> Float32:
     return ratios
 
 
+class Source(NamedTuple):
+    """The settings that a table was made of, for what is said of it.
+
+    Attributes:
+        beta_schedule: As for ``named_betas``.
+        beta_start: First beta.
+        beta_end: Last beta.
+        num_train_timesteps: Number of training steps T.
+        trained_betas: Betas given one by one instead.
+        zero_snr: Whether it is rescaled to zero terminal SNR.
+        floor: Whether the last alphas_cumprod is then kept off zero.
+    """
+
+    beta_schedule: str
+    beta_start: float
+    beta_end: float
+    num_train_timesteps: int
+    trained_betas: tuple[float, ...] | None
+    zero_snr: bool
+    floor: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseTable:
-    """A training table with all that follows from it; shared, so none of it can be written.
+    """The discrete process of training with all that follows from it; none of it can be written.
 
     Attributes:
         betas: Noise variance added by each training step, shape (T,).
@@ -156,6 +179,7 @@ class NoiseTable:
         steps: 0, 1, ... T - 1, in float64.
         exact_rhos: The ratios once more, in float64.
         knots: Their logarithms and steps, for finding times.
+        source: The settings that it was made of.
     """
 
     betas: Float32
@@ -166,47 +190,109 @@ class NoiseTable:
     steps: NDArray[np.float64]
     exact_rhos: NDArray[np.float64]
     knots: Knots
+    source: Source
+
+    def __len__(self) -> int:
+        """Number of training steps."""
+        return len(self.cumulative)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoiseTable:
+        """Itself: it is never changed."""
+        return self
+
+    def abar(self, t: int) -> float:
+        """alphas_cumprod at a training step."""
+        return float(self.cumulative[t])
+
+    def with_cumulative(self, cumulative: NDArray[Any]) -> NoiseTable:
+        """The same with other alphas_cumprod, as a caller assigned them."""
+        return _completed(self.betas, self.alphas, np.array(cumulative), self.source)
+
+    def check_times(
+        self, times: Sequence[float], train_steps: int, allowed: int, offset: object = None
+    ) -> None:
+        """Refuse times that the table does not have.
+
+        One time past the end is an offset that upstream's interpolation clamps; a table that is
+        too short, or an offset of many steps, is a mistake.
+
+        Args:
+            times: Times at which a grid reads the table.
+            train_steps: Number of training steps of the config.
+            allowed: How many times past the table are clamped to it rather than refused.
+            offset: ``steps_offset`` of the config.
+
+        Raises:
+            ValueError: There are later ones.
+        """
+        table, last = len(self), len(self) - 1
+        # Times run down or up: those at the ends tell whether any is late.
+        if not len(times) or max(times[0], times[-1]) <= last:
+            return
+        late = [t for t in times if t > last]
+        if table < train_steps:
+            raise ValueError(
+                f"trained_betas holds {table} betas, but the grid asks for t={late[0]:g}: give "
+                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps."
+            )
+        if len(late) > allowed:
+            raise ValueError(
+                f"steps_offset={offset!r} leads to t={late[0]:g}, past the last training step "
+                f"{last}: choose a smaller offset."
+            )
+
+    def check_levels(
+        self, rhos: NDArray[Any], pure_noise: bool = False, clean: bool = False
+    ) -> None:
+        """Refuse noise-to-signal ratios at which nothing is defined.
+
+        Args:
+            rhos: Those of the levels at which a grid asks the model.
+            pure_noise: Whether infinite ones are fine.
+            clean: Whether zeros are.
+
+        Raises:
+            ValueError: One is not a number, infinite or 0.
+        """
+        fine = (rhos > 0.0) & (rhos < np.inf)
+        if not fine.all():
+            for rho in rhos[~fine].tolist():
+                if not (clean and rho == 0.0) and not (pure_noise and rho == np.inf):
+                    raise self.undefined(rho)
+
+    def undefined(self, rho: float) -> ValueError:
+        """An error for a level at which the noise schedule has left (0, 1)."""
+        source = self.source
+        what = "no noise" if rho == 0.0 else "no signal" if rho == np.inf else "no variance"
+        where = f"a level with {what}, where a step is not defined"
+        if source.trained_betas is not None:
+            return ValueError(f"trained_betas lead to {where}.")
+        names = ["beta_start", "beta_end", "num_train_timesteps"]
+        if source.beta_end > 1.0:
+            names = names[1:]
+        told = ", ".join(f"{name}={getattr(source, name)!r}" for name in names)
+        return ValueError(f"{told} lead to {where}: choose betas inside (0, 1) and not too many.")
 
 
 @functools.lru_cache(maxsize=64)
-def noise_table(
-    beta_schedule: str,
-    beta_start: float,
-    beta_end: float,
-    n: int,
-    trained_betas: tuple[float, ...] | None,
-    zero_snr: bool,
-    floor: bool,
-) -> NoiseTable:
-    """The table of a training schedule.
-
-    Args:
-        beta_schedule: As for ``named_betas``.
-        beta_start: First beta.
-        beta_end: Last beta.
-        n: Number of training steps.
-        trained_betas: Betas given one by one instead.
-        zero_snr: Whether to rescale to zero terminal SNR.
-        floor: Whether the last alphas_cumprod is then kept off zero.
-    """
+def noise_table(source: Source) -> NoiseTable:
+    """The table of a training schedule."""
+    name, start, end, n, trained, zero_snr, floor = source
     with np.errstate(invalid="ignore", divide="ignore"):
-        betas = make_betas(beta_schedule, beta_start, beta_end, n, trained_betas, zero_snr)
+        betas = make_betas(name, start, end, n, trained, zero_snr)
         product = cumulative(betas)
         if zero_snr and floor:
             product[-1] = ZERO_SNR_FLOOR
+        return _completed(betas, np.float32(1.0) - betas, product, source)
+
+
+def _completed(betas: Float32, alphas: Float32, product: Float32, source: Source) -> NoiseTable:
+    """A table out of its products."""
+    with np.errstate(invalid="ignore", divide="ignore"):
         ratios = rhos(product)
         log_ratios = np.log(ratios)
-        table = NoiseTable(
-            betas,
-            np.float32(1.0) - betas,
-            product,
-            ratios,
-            log_ratios,
-            np.arange(len(betas), dtype=np.float64),
-            ratios.astype(np.float64),
-            knots_of(log_ratios),
-        )
-    own = betas, table.alphas, product, ratios, log_ratios, table.steps, table.exact_rhos
-    for array in (*own, *table.knots):
+        steps = np.arange(len(product), dtype=np.float64)
+        exact, knots = ratios.astype(np.float64), knots_of(log_ratios)
+    for array in (betas, alphas, product, ratios, log_ratios, steps, exact, *knots):
         array.setflags(write=False)
-    return table
+    return NoiseTable(betas, alphas, product, ratios, log_ratios, steps, exact, knots, source)

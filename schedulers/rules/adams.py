@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..core.coefficients import Coefficients
+from ..core.grid import Grid
+from ..core.level import Call
+from ..core.rule import Rule, StepArguments
+
+#: Order of the linear multistep method unless a call says otherwise.
+DEFAULT_ORDER = 4
 
 # Three-point Gauss-Legendre on [-1, 1] is exact up to degree 5, five points up to degree 9.
 _NODES = (0.0, 0.5384693101056831, -0.5384693101056831, 0.906179845938664, -0.906179845938664)
@@ -55,3 +65,33 @@ ADAMS_BASHFORTH = (
 )
 #: Weights of the newest slopes in the four calls of the classical Runge-Kutta method.
 RUNGE_KUTTA = ((1.0,), (1.0,), (1.0,), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+
+
+@dataclass(frozen=True)
+class LinearMultistep(Rule):
+    """The slopes of the last calls, interpolated in sigma and integrated exactly (LMS).
+
+    Attributes:
+        paper: Whether the order is that of the slopes at hand; upstream takes it from the position
+            in the schedule.
+    """
+
+    prediction_type: str
+    paper: bool
+    keeps: ClassVar[frozenset[str]] = frozenset({"eps"})
+    depth: ClassVar[int] = DEFAULT_ORDER
+    defaults: ClassVar[StepArguments] = (DEFAULT_ORDER,)
+
+    def row(
+        self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments
+    ) -> Coefficients:
+        """The coefficients of call ``i``; the argument is the order."""
+        order = min(arguments[0], len(past) if self.paper else i + 1)
+        sigmas = [call.here.sigma for call in past[:order]]
+        if len(sigmas) < order:
+            sigmas = [grid.calls[i - k].here.sigma for k in range(order)]
+        # Two slopes at one level (crowded grids) are one: interpolate those that differ.
+        while len(set(sigmas)) < len(sigmas):
+            sigmas.pop()
+        weights = lagrange_weights(sigmas, past[0].here.sigma, past[0].target.sigma)
+        return Coefficients((1.0,), (), weights[: len(past)])

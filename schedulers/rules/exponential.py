@@ -29,7 +29,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.coefficients import Weights
+from ..core.coefficients import Coefficients
 from ..core.level import Level
 
 #: Below this the closed forms of psi_1 and psi_2 lose digits; the series has none to lose.
@@ -89,7 +89,7 @@ def multistep_row(
     midpoint: bool,
     second_derivative: float = 1.0,
     half_sign_flipped: bool = False,
-) -> Weights:
+) -> Coefficients:
     """One step of a multistep DPM-Solver.
 
     Args:
@@ -121,11 +121,11 @@ def multistep_row(
     return predicting(data, lin.c, weights, lin.noise)
 
 
-def predicting(data: bool, c: float, weights: Sequence[float], noise: float = 0.0) -> Weights:
+def predicting(data: bool, c: float, weights: Sequence[float], noise: float = 0.0) -> Coefficients:
     """The row ``c x + sum_j weights[j] D_j + noise z``, D being x0 (data) or eps."""
     if data:
-        return Weights(x=(c,), x0=tuple(weights), noise=noise)
-    return Weights(x=(c,), eps=tuple(weights), noise=noise)
+        return Coefficients(x=(c,), x0=tuple(weights), noise=noise)
+    return Coefficients(x=(c,), eps=tuple(weights), noise=noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def singlestep_row(
     form: str,
     midpoint: bool,
     half_sign_flipped: bool = False,
-) -> Weights:
+) -> Coefficients:
     """One call of a singlestep DPM-Solver: from the oldest sample, with all predictions since.
 
     Args:
@@ -229,7 +229,7 @@ def singlestep_row(
         # Two calls at one level hold no slope.
         picked = [order - 1] if newest.lam == base.lam else [order - 1, 0]
     if target.lam == base.lam:
-        return Weights(x=(*[0.0] * (order - 1), 1.0))
+        return Coefficients(x=(*[0.0] * (order - 1), 1.0))
     row = multistep_row(
         [here[lag] for lag in picked],
         target,
@@ -245,10 +245,10 @@ def singlestep_row(
             found[lag] = weight
         return tuple(found) if weights else ()
 
-    return Weights(placed(row.x), placed(row.x0), placed(row.eps), row.noise)
+    return Coefficients(placed(row.x), placed(row.x0), placed(row.eps), row.noise)
 
 
-def log_rho_row(here: Sequence[Level], target: Level) -> Weights:
+def log_rho_row(here: Sequence[Level], target: Level) -> Coefficients:
     r"""Noise predictions as a polynomial in log rho, integrated over rho (Zhang and Chen 2022).
 
     Since ``log rho = -lam``, the integral is that of the noise form with nothing approximated, and
@@ -260,18 +260,18 @@ def log_rho_row(here: Sequence[Level], target: Level) -> Weights:
     """
     now = here[0]
     if target.lam == now.lam:
-        return Weights(x=(1.0,))
+        return Coefficients(x=(1.0,))
     if target.sigma == 0.0:
         on_x = target.alpha / now.alpha
-        return Weights(x=(on_x,), eps=(-on_x * now.sigma,))
+        return Coefficients(x=(on_x,), eps=(-on_x * now.sigma,))
     return multistep_row(here, target, "dpmsolver", len(here), midpoint=False)
 
 
-def ddim_row(here: Level, target: Level, eta: float) -> Weights:
+def ddim_row(here: Level, target: Level, eta: float) -> Coefficients:
     """DDIM with stochasticity eta (Song et al. 2020, arXiv 2010.02502, eq. 12 and 16)."""
     std = eta * posterior_std(here, target)
     direction = math.sqrt(max(0.0, target.sigma**2 - std**2))
-    return Weights(x=(0.0,), x0=(target.alpha,), eps=(direction,), noise=std)
+    return Coefficients(x=(0.0,), x0=(target.alpha,), eps=(direction,), noise=std)
 
 
 def transfer_row(here: Level, target: Level) -> tuple[float, float]:
@@ -299,8 +299,8 @@ def fresh_variance(here: Level, target: Level) -> float:
     return max(0.0, here.sigma**2 - (here.alpha / target.alpha * target.sigma) ** 2)
 
 
-def posterior_row(here: Level, target: Level, noise: float) -> Weights:
+def posterior_row(here: Level, target: Level, noise: float) -> Coefficients:
     """Mean of q(x_target | x_here, x0) plus noise (Ho et al. 2020, eq. 7)."""
     on_x0 = target.alpha * fresh_variance(here, target) / here.sigma**2
     on_x = here.alpha / target.alpha * (target.sigma / here.sigma) ** 2
-    return Weights(x=(on_x,), x0=(on_x0,), noise=noise)
+    return Coefficients(x=(on_x,), x0=(on_x0,), noise=noise)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from ..core.coefficients import Weights
+from ..core.coefficients import Coefficients
 from ..core.level import Level
 
 
-def euler_row(here: Level, target: Level) -> Weights:
+def euler_row(here: Level, target: Level) -> Coefficients:
     """``x + (sigma_t - sigma) (eps - x0)``: exact where the path is straight."""
     dt = target.sigma - here.sigma
-    return Weights(x=(1.0,), x0=(-dt,), eps=(dt,))
+    return Coefficients(x=(1.0,), x0=(-dt,), eps=(dt,))
 
 
 def churn(here: Level, sigma_hat: float) -> tuple[float, float]:
@@ -24,7 +24,7 @@ def churn(here: Level, sigma_hat: float) -> tuple[float, float]:
 
 def heun_row(
     here: Level, target: Level, sigma_hat: float, keep: float | None, noise: float
-) -> Weights:
+) -> Coefficients:
     """First call: Euler from ``x_hat = keep x + noise z``, at sigma_hat, to the target.
 
     Args:
@@ -39,19 +39,21 @@ def heun_row(
         return euler_row(here, target)
     q = target.sigma / sigma_hat - 1.0
     if keep is None:
-        return Weights(x=(1.0 + q,), x0=(-q,), noise=noise)
-    return Weights(x=(keep * (1.0 + q),), x0=(-q,), noise=(1.0 + q) * noise)
+        return Coefficients(x=(1.0 + q,), x0=(-q,), noise=noise)
+    return Coefficients(x=(keep * (1.0 + q),), x0=(-q,), noise=(1.0 + q) * noise)
 
 
-def heun_correction_row(start: Level, end: Level, sigma_hat: float, keep: float | None) -> Weights:
+def heun_correction_row(
+    start: Level, end: Level, sigma_hat: float, keep: float | None
+) -> Coefficients:
     """Second call: the trapezoid from x_hat, found again from where the first call led.
 
     The slope of the first call is ``(x - x0) / sigma``; arguments as for ``heun_row``.
     """
     q, half = end.sigma / sigma_hat - 1.0, 0.5 * (end.sigma - sigma_hat)
     if sigma_hat == start.sigma:
-        return Weights(x=(0.0, 1.0 + 0.5 * q), x0=(-half, -0.5 * q), eps=(half,))
+        return Coefficients(x=(0.0, 1.0 + 0.5 * q), x0=(-half, -0.5 * q), eps=(half,))
     if keep is None:
-        return Weights(x=(1.0, -0.5 * q), x0=(-half, 0.5 * q), eps=(half,))
+        return Coefficients(x=(1.0, -0.5 * q), x0=(-half, 0.5 * q), eps=(half,))
     again = (1.0 + 0.5 * q) / (1.0 + q)
-    return Weights(x=(again,), x0=(-half, again * q - 0.5 * q), eps=(half,))
+    return Coefficients(x=(again,), x0=(-half, again * q - 0.5 * q), eps=(half,))

@@ -7,7 +7,6 @@ device then stands for CUDA: its arrays have no values, so that whoever asks for
 import contextlib
 import copy
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu import Guarded, counted_waits
 from benchmarks.schedulers import Count
 from schedulers import SCHEDULERS
 from tests.laws.driver import (
@@ -30,6 +30,7 @@ from tests.laws.driver import (
     walk,
 )
 
+ADAPTIVE = [name for name in NAMES if SCHEDULERS[name].call_form == "adaptive"]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 #: Where a step that waits is found out.
 ASYNCHRONOUS = "cuda" if torch.cuda.is_available() else "meta"
@@ -42,8 +43,6 @@ SAME_RUN = 1e-5
 SAME_SUM = 1e-6
 #: Takes a torch generator for its seed, and draws on the sample's own device, as upstream.
 SEEDED = ("CosineDPMSolverMultistepScheduler",)
-#: What a step calls; the driver around them may wait, a step may not.
-CALLS = ("scale_model_input", "add_noise_to_input", "step", "step_correct", "step_pred")
 
 
 def made(name: str, device: str, **config: object) -> SchedulerLike:
@@ -149,44 +148,6 @@ def without_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode(before)
 
 
-@contextlib.contextmanager
-def counted_waits(into: list[int]) -> Iterator[None]:
-    """Append how often something waited for the device."""
-    if DEVICE != "cuda":
-        with Count(0, DEVICE) as seen:
-            yield
-        into.append(seen.syncs)
-        return
-    before = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(before)
-    into.append(sum("called a synchronizing" in str(entry.message) for entry in caught))
-
-
-class Guarded:
-    """A scheduler with its calls, and nothing else that the driver does, inside a context."""
-
-    def __init__(self, scheduler: SchedulerLike, context: Any) -> None:
-        self._scheduler, self._context = scheduler, context
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._scheduler, name)
-        if name not in CALLS:
-            return found
-
-        @functools.wraps(found)
-        def call(*args: object, **kwargs: object) -> object:
-            with self._context():
-                return found(*args, **kwargs)
-
-        return call
-
-
 def test_what_waits_is_noticed() -> None:
     """The guards themselves: reading a value, and bringing one over."""
     x = torch.zeros(SHAPE, device=ASYNCHRONOUS)
@@ -197,7 +158,7 @@ def test_what_waits_is_noticed() -> None:
     with pytest.raises((RuntimeError, AssertionError)), without_waiting():
         x * torch.tensor([2.0]).to(ASYNCHRONOUS)
     waits: list[int] = []
-    with counted_waits(waits):
+    with counted_waits(waits, DEVICE):
         float(torch.zeros(2, device=DEVICE).sum())
     assert waits == [1]
 
@@ -335,28 +296,28 @@ def test_steps_of_a_batch_with_times_on_the_device(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_device(name: str, source: str) -> None:
     """Times of the loop included, which a step knows by their address."""
-    settings = [*singles(name), *varied(name)[1:]]
-    for chosen in settings if source == "hosts" else varied(name):
-        if not possible(name, chosen):
-            continue
+    settings = varied(name)
+    if source == "hosts":
+        settings += [change for change in singles(name) if change and possible(name, change)]
+    for chosen in settings:
         # Karras VE's own loop asks for levels as numbers
         times = "cpu" if SCHEDULERS[name].call_form == "karras_ve" else ASYNCHRONOUS
         scheduler = made(name, times, **chosen)
         _ = scheduler.timesteps  # brought over before the first step
-        guarded = Guarded(scheduler, without_waiting)
-        moments = walk(guarded, model, top(scheduler, ASYNCHRONOUS), generator=sources()[source])
-        *_, last = moments
+        x, guarded = top(scheduler, ASYNCHRONOUS), Guarded(scheduler, without_waiting)
+        # the meta device is slow: there each setting gets a few calls, and the defaults a run
+        stop = 4 if chosen and ASYNCHRONOUS == "meta" else None
+        *_, last = walk(guarded, model, x, generator=sources()[source], stop=stop)
         assert last.after.device.type == ASYNCHRONOUS, chosen
 
 
 def test_only_an_adaptive_step_reads_a_number() -> None:
     """One at its last call, the error by which it is judged; none at the calls before."""
-    adaptive = [n for n in NAMES if SCHEDULERS[n].call_form == "adaptive"]
-    assert adaptive
-    for name in adaptive:
+    assert ADAPTIVE
+    for name in ADAPTIVE:
         scheduler, waits = SCHEDULERS[name](), []
         scheduler.set_timesteps(device=DEVICE)
-        guarded = Guarded(scheduler, functools.partial(counted_waits, waits))
+        guarded = Guarded(scheduler, functools.partial(counted_waits, waits, DEVICE))
         *_, last = walk(guarded, one_answer, top(scheduler, DEVICE), generator=hosts())
         reads = waits[1::2]  # the scaled input comes before each step
         assert waits[::2] == [0] * len(reads) and len(reads) == last.index + 1
@@ -364,18 +325,21 @@ def test_only_an_adaptive_step_reads_a_number() -> None:
         assert len(set(reads)) == 2
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if SCHEDULERS[n].call_form == "adaptive"])
-def test_a_judged_run_on_the_device_is_the_run_on_the_cpu(name: str) -> None:
-    runs = []
-    for device in (DEVICE, "cpu"):
-        scheduler = SCHEDULERS[name]()
-        scheduler.set_timesteps(device=device)
-        *_, last = walk(scheduler, one_answer, top(scheduler, device), generator=hosts())
-        runs.append((last.after, scheduler.info, scheduler.timesteps))
-    (found, info, times), (expected, same_info, same_times) = runs
-    assert info == same_info and times.device.type == found.device.type == DEVICE
-    assert float((found.cpu() - expected).abs().max()) <= 10 * SAME_RUN
-    assert torch.allclose(times.cpu(), same_times, rtol=1e-3)
+def test_a_judged_run_on_the_device_is_the_run_on_the_cpu() -> None:
+    """Errors are small differences of samples, and times follow from them: to a thousandth."""
+    for name in ADAPTIVE:
+        runs = []
+        for device in (DEVICE, "cpu"):
+            scheduler = SCHEDULERS[name]()
+            scheduler.set_timesteps(device=device)
+            x = top(scheduler, device)
+            *_, last = walk(scheduler, lambda _, x: torch.tanh(x), x, generator=hosts())
+            runs.append((last.after, scheduler.info, scheduler.timesteps))
+        (found, info, times), (expected, same_info, same_times) = runs
+        assert info == same_info and info["n_reject"] and info["n_accept"]
+        assert found.device.type == times.device.type == DEVICE
+        assert float((found.cpu() - expected).abs().max()) <= SAME_RUN
+        assert torch.allclose(times.cpu(), same_times, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -65,7 +65,7 @@ def usual(scheduler: SchedulerLike, method: str) -> dict[str, object]:
 def calls(name: str) -> Iterator[tuple[str, dict[str, inspect.Parameter]]]:
     """Public methods with their parameters."""
     for method in dir(SCHEDULERS[name]):
-        function = getattr(SCHEDULERS[name], method)
+        function = getattr(SCHEDULERS[name], method, None)
         if method[0] == "_" or ABOUT_FILES.search(method) or not callable(function):
             continue
         found = dict(inspect.signature(function).parameters)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
-from schedulers.core.coefficients import Weights, contributions
-from schedulers.core.level import Level, Stage
+from schedulers.core.coefficients import Coefficients, contributions
+from schedulers.core.level import Call, Level
 from tests.laws.driver import (
     NAMES,
     SHAPE,
@@ -28,7 +28,7 @@ EXACT = 1e-9
 ROWS = 1e-10  # float64, with one cancellation: 1 - alphas_cumprod is 1e-4 at the clean end
 
 
-def carried(row: Weights, levels: list[Level]) -> tuple[float, float]:
+def carried(row: Coefficients, levels: list[Level]) -> tuple[float, float]:
     """What a row makes of x_j = alpha_j x0 + sigma_j eps: weights on x0 and on eps."""
     on_x0 = sum(w * level.alpha for w, level in zip(row.x, levels, strict=False)) + sum(row.x0)
     on_eps = sum(w * level.sigma for w, level in zip(row.x, levels, strict=False)) + sum(row.eps)
@@ -39,7 +39,7 @@ def is_close(a: float, b: float, scale: float, tolerance: float) -> bool:
     return abs(a - b) <= tolerance * max(1.0, scale)
 
 
-def rounding(rows: list[Weights], stages: Sequence[Stage], start: int) -> dict[int, float]:
+def rounding(rows: list[Coefficients], stages: Sequence[Call], start: int) -> dict[int, float]:
     """What float64 leaves open in each sample of a run: roundings, carried on by the rows.
 
     Only steps of several calls from nearly pure noise magnify them to where they can be seen.

@@ -280,10 +280,10 @@ def test_the_equation_says_what_the_terms_say(explorer: Explorer) -> None:
 
 
 def test_signs_and_ones_are_written_as_a_person_would() -> None:
-    row = explain.Weights(x=(1.0,), x0=(-0.5, 0.25), eps=(), noise=2.0)
+    row = explain.Coefficients(x=(1.0,), x0=(-0.5, 0.25), eps=(), noise=2.0)
     assert explain.equation(row) == "x ← x − 0.5 x̂₀ + 0.25 x̂₀[−1] + 2 z"
-    assert explain.equation(explain.Weights(x=(-1.0,))) == "x ← − x"
-    assert explain.equation(explain.Weights(x=(0.0,))) == "x ← 0"
+    assert explain.equation(explain.Coefficients(x=(-1.0,))) == "x ← − x"
+    assert explain.equation(explain.Coefficients(x=(0.0,))) == "x ← 0"
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -82,7 +82,7 @@ def blocks(name: str) -> list[str]:
 def test_the_code_on_a_page_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     alone, on_numpy, on_torch, *pipeline = blocks(name)
     exec(alone, {})
-    assert "Weights(" in capsys.readouterr().out
+    assert "Coefficients(" in capsys.readouterr().out
     for code in (on_numpy, on_torch):
         left: dict[str, Any] = {}
         exec(code, left)

@@ -38,7 +38,7 @@ from sampling import device as device_module
 from sampling.noise import generators, unit_noise
 from sampling.runner import STEPS_TO_IMAGE, image_of
 from schedulers import SCHEDULERS
-from schedulers.core.level import Level, Stage
+from schedulers.core.level import Call, Level
 
 DEVICES = [device.id for device in devices()]
 LINE = "mixture-1d"
@@ -583,9 +583,9 @@ def test_the_stand_in_for_a_learned_variance_keeps_its_digits_near_the_clean_end
     here = Level(t=1.0, alpha=math.sqrt(1.0 - 4e-12), sigma=2e-6)
     target = Level(t=0.0, alpha=math.sqrt(1.0 - 1e-12), sigma=1e-6)
     exact = 0.25 * 3e-12 / (1.0 - 1e-12)
-    got = runner._second_half("learned", Stage(1.0, here, target))
+    got = runner._second_half("learned", Call(1.0, here, target))
     assert got == pytest.approx(exact, rel=1e-9, abs=0.0)
-    assert runner._second_half("learned_range", Stage(1.0, here, target)) == -1.0
+    assert runner._second_half("learned_range", Call(1.0, here, target)) == -1.0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from sampling import RunSpec, schedule
 from schedulers import SCHEDULERS
-from schedulers.core.coefficients import Weights
+from schedulers.core.coefficients import Coefficients
 from tests.unit.test_explore import chips_of
 from visualize import explain
 from visualize.explore import Explorer
@@ -56,9 +56,9 @@ def test_only_a_corrector_is_called_one() -> None:
 
 
 def test_what_is_rounding_is_not_written() -> None:
-    row = Weights(x=(0.0, 1.0), eps=(-0.05, -2e-17))
+    row = Coefficients(x=(0.0, 1.0), eps=(-0.05, -2e-17))
     assert explain.equation(row) == "x ← x[−1] − 0.05 ε̂"
-    assert explain.equation(Weights(x=(0.99996,), x0=(0.5,))) == "x ← x + 0.5 x̂₀"
+    assert explain.equation(Coefficients(x=(0.99996,), x0=(0.5,))) == "x ← x + 0.5 x̂₀"
 
 
 def test_a_step_that_leads_nowhere_says_so() -> None:

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
-from .backend.checks import CURVES
-from .interface.config import ConfigMixin
+from ..backend.checks import CURVES
 
 
-class Idle(ConfigMixin):
-    """A class that knows which of its parameters idle, and why."""
-
-    @classmethod
-    def inert(cls, settings: Mapping[str, Any]) -> dict[str, str]:
-        """Parameters with no effect under the given settings, each with the reason.
-
-        Args:
-            settings: Parameter values; what is missing has its default. ``steps``, if given, is
-                the number of inference steps.
-
-        Returns:
-            ``{name: reason}``.
-        """
-        values = {p.name: p.default for p in cls.parameters()} | dict(settings)
-        reasons = _common_inert(values) | cls._inert(values)
-        return {name: reason for name, reason in reasons.items() if name in cls._names()}
-
-    @classmethod
-    @functools.cache
-    def _names(cls) -> frozenset[str]:
-        return frozenset(p.name for p in cls.parameters())
-
-    @classmethod
-    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Reasons particular to the class."""
-        del values
-        return {}
-
-
-def _common_inert(values: Mapping[str, Any]) -> dict[str, str]:
+def common_inactive(values: Mapping[str, Any]) -> dict[str, str]:
     """Reasons that hold for every class that has the parameters."""
     reasons: dict[str, str] = {}
     if values.get("trained_betas") is not None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .backend.arrays import Array, Generator
-from .backend.checks import check_curves, check_training_steps, refuse_integer
-from .churn import Churning, checked_churn
-from .core.coefficients import Weights
-from .core.level import Stage
-from .core.prediction import Reading
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .plan import StepKey
-from .process.tables import linspace32
-from .rules import euler
-from .trained import SigmaScheduler
+from ..backend.arrays import Array, Generator
+from ..backend.checks import check_training_steps
+from ..core.rule import StepArguments
+from ..facts import papers
+from ..families.sigma import SigmaScheduler
+from ..grids.sigma import SigmaDialect
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules import euler
 
 
-class EulerDiscreteScheduler(Churning, SigmaScheduler):
+class EulerDiscreteScheduler(SigmaScheduler):
     r"""Euler's method on ``dx / d sigma = eps``, with optional churn.
 
         x_hat     = x + s_noise sqrt(sigma_hat^2 - sigma^2) z
@@ -68,20 +64,22 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._make_table(tensor_format)
-        self._fresh_grid()
-        if self._continuous:
-            times = np.float32(0.25) * np.log(self._rho_table[::-1])
-            self._publish("timesteps", times)
-            self._times = tuple(times.tolist())
+        self._begin_sigma(tensor_format)
 
-    @property
-    def _continuous(self) -> bool:
-        """Whether the model is told 0.25 log sigma instead of a training step."""
+    def _make_rule(self) -> euler.Euler:
+        return euler.Euler(self.prediction_type)
+
+    def _dialect(self, train_steps: int | None = None) -> SigmaDialect:
         config = self.config
-        return bool(
-            config["timestep_type"] == "continuous" and config["prediction_type"] == "v_prediction"
+        return (
+            super()
+            ._dialect(train_steps)
+            ._replace(
+                log_linear=config["interpolation_type"] == "log_linear",
+                # The model is told 0.25 log sigma instead of a training step.
+                continuous=config["timestep_type"] == "continuous"
+                and config["prediction_type"] == "v_prediction",
+            )
         )
 
     def set_timesteps(
@@ -105,58 +103,9 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
             ValueError: Not exactly one given, out of range, not descending, timesteps beside a
                 sigma curve or continuous times, or the noise schedule is undefined on the grid.
         """
-        if timesteps is not None and self._continuous:
+        if timesteps is not None and self._dialect().continuous:
             raise ValueError("timesteps cannot be given together with timestep_type='continuous'.")
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
-
-    def _interpolate(self, times: np.ndarray, n: int) -> np.ndarray:
-        if self.config["interpolation_type"] == "linear":
-            return super()._interpolate(times, n)
-        # One point more than steps: upstream's grid, whose last call ends at the smallest sigma.
-        for rho in (self._rho_table[-1], self._rho_table[0]):
-            if not 0.0 < rho < np.inf:
-                raise self._undefined(rho)
-        ends = self._log_rho_table[-1], self._log_rho_table[0]
-        return np.asarray(np.exp(linspace32(*ends, n + 1)))
-
-    def _lay_out(
-        self,
-        times: np.ndarray,
-        levels: np.ndarray,
-        n: int | None,
-        device: Any,
-    ) -> None:
-        if self._continuous:
-            times = np.float32(0.25) * np.log(levels[:-1])
-        super()._lay_out(times, levels, n, device)
-
-    def _lookup_times(self) -> Sequence[float]:
-        return [] if self._continuous else self._times
-
-    def _reading(self, stage: Stage, key: StepKey) -> Reading:
-        if self.prediction_type != "epsilon":
-            return super()._reading(stage, key)
-        # Upstream takes the output for the noise at sigma_hat, where the churned sample is.
-        return Reading(1.0, -self._churned(stage, key)[0], 0.0, 1.0)
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        stage = past[0]
-        sigma_hat, noise = self._churned(stage, key)
-        if sigma_hat == stage.here.sigma:
-            return euler.euler_row(stage.here, stage.target)
-        if self.prediction_type == "epsilon":
-            return Weights(x=(1.0,), eps=(stage.target.sigma - sigma_hat,), noise=noise)
-        keep = stage.target.sigma / sigma_hat
-        on_noise = keep * noise + (1.0 - keep) * self._x0_noise(stage, key)
-        return Weights(x=(keep,), x0=(1.0 - keep,), noise=on_noise)
-
-    def _x0_noise(self, stage: Stage, key: StepKey) -> float:
-        sigma_hat, noise = self._churned(stage, key)
-        if noise == 0.0:
-            return 0.0
-        sigma = stage.here.sigma
-        shares = {"epsilon": 1.0, "v_prediction": 1.0 / (sigma * sigma + 1.0), "sample": 0.0}
-        return shares[self.prediction_type] * noise
+        super().set_timesteps(num_inference_steps, device, timesteps, sigmas)
 
     def step(
         self,
@@ -191,15 +140,23 @@ class EulerDiscreteScheduler(Churning, SigmaScheduler):
             ValueError: Before ``set_timesteps``, an integer timestep, shapes that do not match,
                 or a churn argument out of range.
         """
-        refuse_integer(timestep, "EulerDiscreteScheduler.step")
-        key = checked_churn(self, s_churn, s_tmin, s_tmax, s_noise)
+        self._refuse_integer(timestep)
+        arguments = self._churn_arguments(s_churn, s_tmin, s_tmax, s_noise)
         self._warn_unscaled()
         return self._advance(
-            model_output, timestep, sample, generator, key=key, return_dict=return_dict
+            model_output, timestep, sample, arguments, generator, return_dict=return_dict
         )
+
+    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
+        return euler.churn_of(settings)
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """What a curve makes idle, and without churn there is no noise to shape."""
+        return super()._inert(values) | euler.churn_idles(values)
 
     def _velocity_index(self, times: np.ndarray) -> np.ndarray:
         if self.compat == "paper":
             return check_training_steps(times, len(self._table))
         # Upstream reads the table at the position in the schedule, not at the training step.
-        return np.array([self.index_for_timestep(t) for t in times.tolist()])
+        return np.array([self._index_of(t) for t in times.tolist()])

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .backend.arrays import Array, Generator
-from .backend.checks import refuse_integer
-from .core.coefficients import Weights
-from .core.level import Stage
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .plan import StepKey
-from .rules import euler
-from .trained import SigmaScheduler
+from ..backend.arrays import Array, Generator
+from ..facts import papers
+from ..families.sigma import SigmaScheduler
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules import euler
 
 
 class EulerAncestralDiscreteScheduler(SigmaScheduler):
@@ -56,34 +51,10 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        self._make_table(tensor_format)
-        self._fresh_grid()
+        self._begin_sigma(tensor_format)
 
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        timesteps: Sequence[float] | None = None,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run of N steps, 1..num_train_timesteps, or one over custom times or levels.
-
-        Args:
-            num_inference_steps: Number of steps N.
-            device: Where ``timesteps`` go (torch only).
-            timesteps: Custom times, strictly descending, in [0, num_train_timesteps).
-            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
-                taken as they are, whatever curve the config names.
-
-        Raises:
-            TypeError: ``num_inference_steps`` is not an integer.
-            ValueError: Not exactly one given, out of range, not descending, times beside a sigma
-                curve, or the noise schedule is undefined on the grid.
-        """
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        return euler.ancestral_row(past[0].here, past[0].target)
+    def _make_rule(self) -> euler.EulerAncestral:
+        return euler.EulerAncestral(self.prediction_type)
 
     def step(
         self,
@@ -109,6 +80,8 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
             TypeError: Arrays of different libraries, or a wrong type.
             ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
         """
-        refuse_integer(timestep, "EulerAncestralDiscreteScheduler.step")
+        self._refuse_integer(timestep)
         self._warn_unscaled()
-        return self._advance(model_output, timestep, sample, generator, return_dict=return_dict)
+        return self._advance(
+            model_output, timestep, sample, (), generator, return_dict=return_dict
+        )

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-from .backend.checks import check_curves
-from .core.coefficients import Weights
-from .core.level import Stage
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .plan import StepKey
-from .rules import euler
-from .several_calls import TwoCallScheduler
+from ..facts import papers
+from ..families.sigma import TwoCallScheduler
+from ..grids import sigma as grids
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules import euler
 
 
 class HeunDiscreteScheduler(TwoCallScheduler):
@@ -36,7 +28,7 @@ class HeunDiscreteScheduler(TwoCallScheduler):
     family = "Sigma (k-diffusion)"
     good_for = "Two calls a step, second order: accurate, at twice the cost."
     reference = papers.EDM.at("Algorithm 1; k-diffusion sample_heun.")
-    _keeps = frozenset({"x", "eps"})
+    _layout = staticmethod(grids.doubled)
 
     @configured
     def __init__(
@@ -58,25 +50,7 @@ class HeunDiscreteScheduler(TwoCallScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._make_table(tensor_format)
-        self._show_whole_run()
+        self._begin_sigma(tensor_format)
 
-    def _lay_out(
-        self,
-        times: np.ndarray,
-        levels: np.ndarray,
-        n: int | None,
-        device: Any,
-    ) -> None:
-        doubled = np.repeat(times, 2)[1:]
-        sigmas = np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
-        self._install(doubled, sigmas, n, device)
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        if i % 2 == 0:
-            return euler.euler_row(past[0].here, past[0].target)
-        if len(past) < 2:
-            # A run that starts here has no step to close: it stays where it is.
-            return Weights(x=(1.0,))
-        return euler.heun_correction_row(past[1].here, past[0].here)
+    def _make_rule(self) -> euler.Heun:
+        return euler.Heun(self.prediction_type)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from .backend.checks import check_curves
-from .dpmsolver_sde import ExponentialMidpointScheduler
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .rules import euler
+from ..core.grid import Grid
+from ..core.scheduler import Levels
+from ..facts import papers
+from ..families.sigma import NoiseScale, TwoCallScheduler
+from ..grids import midpoint as grids
+from ..grids.sigma import SigmaDialect
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules.midpoint import ExponentialMidpoint
 
 
-class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
+class DPMPP2SAncestralScheduler(TwoCallScheduler):
     r"""DPM++ 2S a: the midpoint method on x0, down past the target, then fresh noise up to it.
 
         first call:   x'     = (sigma_mid / sigma) x + (1 - sigma_mid / sigma) x0
@@ -29,11 +34,14 @@ class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
     """
 
     title = "DPM++ 2S ancestral"
+    family = "Sigma (k-diffusion)"
     good_for = "Detailed and varied, at two calls a step; eta sets how varied."
     in_diffusers = False
     reference = papers.DPM_SOLVER_PP.at(
         "Algorithm 1 with r = 1/2; k-diffusion sample_dpmpp_2s_ancestral."
     )
+
+    _layout = staticmethod(grids.eta_midpoints)
 
     @configured
     def __init__(
@@ -54,14 +62,19 @@ class DPMPP2SAncestralScheduler(ExponentialMidpointScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """See ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._make_table(tensor_format)
-        self._show_whole_run()
+        self._begin_sigma(tensor_format)
 
-    def _aims(self, levels: np.ndarray) -> np.ndarray:
-        pairs = zip(levels.tolist(), levels[1:].tolist(), strict=False)
-        eta = self.config["eta"]
-        return np.array([euler.ancestral_split(*pair, eta)[0] for pair in pairs])
+    def _make_rule(self) -> ExponentialMidpoint:
+        return ExponentialMidpoint(self.prediction_type, 0.0, float(self.config["eta"]))
 
-    def _eta(self, i: int) -> float:
-        return float(self.config["eta"]) if i % 2 else 0.0
+    def _dialect(self, train_steps: int | None = None) -> SigmaDialect:
+        return super()._dialect(train_steps)._replace(eta=float(self.config["eta"]))
+
+    def _noised_to(self, indices: Sequence[int]) -> Levels:
+        return grids.noised_to(self._grid, indices, self.compat == "paper")
+
+    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
+        return grids.geometric_midpoints(held, self._grid.steps, float(self.config["eta"]))
+
+    _step_arguments = NoiseScale._step_arguments
+    step = NoiseScale.step  # type: ignore[assignment]

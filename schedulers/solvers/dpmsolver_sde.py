@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from .backend.arrays import Array, Generator, Pairs
-from .backend.checks import check_curves
-from .core.coefficients import Weights
-from .core.level import Stage
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .plan import StepKey
-from .rules import euler
-from .rules.brownian import BrownianPath, BrownianTree
-from .several_calls import MidpointScheduler, ScaledNoise
+from ..backend.arrays import Array, Backend, Generator, Pairs
+from ..core.grid import Grid, Request
+from ..core.rule import StepArguments
+from ..core.scheduler import Levels
+from ..facts import papers
+from ..families.sigma import TwoCallScheduler
+from ..grids import midpoint as grids
+from ..grids.sigma import SigmaDialect, spaced
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules.brownian import BrownianPath, BrownianTree
+from ..rules.midpoint import ExponentialMidpoint
 
 
-class ExponentialMidpointScheduler(ScaledNoise, MidpointScheduler):  # type: ignore[misc]
-    """Two calls a step, each exact while x0 is held, both from the sample at the step's start."""
-
-    family = "Sigma (k-diffusion)"
-
-    def _eta(self, i: int) -> float:
-        """Share of fresh noise that call ``i`` adds."""
-        raise AttributeError("a scheduler class must say how much noise a call adds")
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        # A run that starts at a midpoint takes an ordinary step from there.
-        lag = i % 2 if len(past) > 1 else 0
-        here, target = past[lag].here, past[0].target
-        return euler.ancestral_exponential_row(here, target, lag, self._eta(i), *key)
-
-
-class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
+class DPMSolverSDEScheduler(TwoCallScheduler):
     r"""DPM++ SDE: two ancestral exponential steps, from sigma to the midpoint and to the end.
 
         first call:   x'     = (down' / sigma) x + (1 - down' / sigma) x0 + up' z'
@@ -59,12 +43,13 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
     """
 
     title = "DPM++ SDE"
+    family = "Sigma (k-diffusion)"
     good_for = "Rich detail in few steps, at two calls a step; never quite the same twice."
     reference = papers.DPM_SOLVER_PP.at(
         "Singlestep, order 2, with ancestral noise; k-diffusion sample_dpmpp_sde."
     )
-    _spacing_dtype: ClassVar[Any] = np.float64
     _karras_takes_ends = False
+    _layout = staticmethod(grids.exact_midpoints)
 
     @configured
     def __init__(
@@ -85,42 +70,53 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._make_table(tensor_format)
-        self._show_whole_run()
+        self._begin_sigma(tensor_format)
 
-    @property
-    def _times_dtype(self) -> Any:
-        return np.float64
+    def _make_rule(self) -> ExponentialMidpoint:
+        return ExponentialMidpoint(self.prediction_type, 1.0, 1.0)
 
-    @staticmethod
-    def _doubled(levels: np.ndarray) -> np.ndarray:
-        return np.concatenate([levels[:1], np.repeat(levels[1:-1], 2), levels[-1:]])
+    def _dialect(self, train_steps: int | None = None) -> SigmaDialect:
+        return (
+            super()
+            ._dialect(train_steps)
+            ._replace(spacing_dtype=np.float64, times_dtype=np.float64)
+        )
 
-    _kept: ClassVar[tuple[str, ...]] = (*MidpointScheduler._kept, "_asked")
-
-    def _make_grid(
-        self,
-        num_inference_steps: int | None,
-        device: Any,
-        timesteps: Any = None,
-        sigmas: Any = None,
-    ) -> None:
-        self._asked = num_inference_steps
-        super()._make_grid(num_inference_steps, device, timesteps, sigmas)
-
-    def _forget(self) -> None:
-        super()._forget()
+    def _use(self, grid: Grid, device: Any = None) -> None:
+        super()._use(grid, device)
         self._tree: BrownianTree | None = None
         self._tree_levels: list[float] = []
         self._path = BrownianPath()
 
-    def _eta(self, i: int) -> float:
-        del i
-        return 1.0
+    def set_timesteps(  # type: ignore[override]
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        num_train_timesteps: int | None = None,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
+
+        See ``TwoCallScheduler.set_timesteps``.
+        """
+        super().set_timesteps(num_inference_steps, device, num_train_timesteps, timesteps, sigmas)
+        #: What was asked for, so that a tree can round its levels as upstream.
+        self._asked = (num_inference_steps, num_train_timesteps)
+
+    _asked: tuple[int | None, int | None] = (None, None)
+
+    def _noised_to(self, indices: Sequence[int]) -> Levels:
+        return grids.noised_to(self._grid, indices, self.compat == "paper")
+
+    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
+        return grids.geometric_midpoints(held, self._grid.steps, 0.0)
+
+    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
+        return (settings.get("s_noise", 1.0),)
 
     def _draw(
-        self, backend: Any, i: int, sample: Array, dtype: Any, generator: Generator
+        self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
     ) -> Array:
         """Noise over the interval of the call: from the start of its step to where it leads."""
 
@@ -132,7 +128,7 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
         if seed is None and generator is not None:
             if opens:  # steps follow each other: what lies behind is not looked at again
                 self._path = BrownianPath()
-            here, there = self._rhos[i if opens else i - 1], self._rhos[i + 1]
+            here, there = self._grid.sigma[i if opens else i - 1], self._grid.to_sigma[i]
             return self._path.between(
                 here, there, lambda: backend.randn(sample, dtype, generator), combine
             )
@@ -146,22 +142,24 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
 
         return self._tree.between(*self._tree_times(backend, i, opens), unit, combine)
 
-    def _levels_in(self, backend: Any) -> list[float]:
+    def _levels_in(self, backend: Backend) -> list[float]:
         """The nonzero levels of the run, rounded as an array library rounds them.
 
         A path is rough: a level that is off by an ulp of float32 moves it by a thousandth. So
         upstream's roundings are repeated one by one, here and in ``_tree_times``.
         """
-        if self._asked is None:  # upstream has no custom grids whose roundings to repeat
-            return [level for level in (*self._rhos[::2], self._rhos[-1]) if level > 0.0]
-        twin = copy.copy(self)
-        ratios = (np.float32(1.0) - self._table) / self._table
+        steps, spread = self._asked
+        if steps is None:  # upstream has no custom grids whose roundings to repeat
+            grid = self._grid
+            levels = [*grid.sigma[::2].tolist(), float(grid.to_sigma[-1])]
+            return [level for level in levels if level > 0.0]
+        ratios = (np.float32(1.0) - self._table.cumulative) / self._table.cumulative
         exact = backend.root32(ratios).astype(np.float64)
-        twin._noise = replace(self._noise, exact_rhos=exact)
-        levels = twin._spaced_grid(self._asked, None)[1].astype(np.float32)
-        return [level for level in levels.tolist() if level > 0.0]
+        table = replace(self._table, exact_rhos=exact)
+        _, made = spaced(table, self._dialect(spread), Request(int(steps)))
+        return [level for level in made.astype(np.float32).tolist() if level > 0.0]
 
-    def _tree_times(self, backend: Any, i: int, opens: bool) -> tuple[float, float]:
+    def _tree_times(self, backend: Backend, i: int, opens: bool) -> tuple[float, float]:
         """The interval of the call, by way of the logarithm."""
         levels, step = self._tree_levels, i // 2
         log, log_next = (np.float32(backend.log32(level)) for level in levels[step : step + 2])
@@ -171,7 +169,7 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
             return start, middle
         return middle if opens else start, end
 
-    def step(  # type: ignore[override]
+    def step(
         self,
         model_output: Array,
         timestep: Any,
@@ -200,4 +198,8 @@ class DPMSolverSDEScheduler(ExponentialMidpointScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
                 range.
         """
-        return super().step(model_output, timestep, sample, s_noise, generator, return_dict)
+        if type(s_noise) is not float or s_noise != 1.0:
+            s_noise = self._check_step("s_noise", s_noise)
+        return self._advance(
+            model_output, timestep, sample, (s_noise,), generator, return_dict=return_dict
+        )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .backend.arrays import Array
-from .backend.checks import check_curves, check_times, check_whole
-from .core.coefficients import Weights
-from .core.level import Stage
-from .facts import papers
-from .interface import params as p
-from .interface.config import configured
-from .plan import StepKey
-from .rules.adams import MAX_ORDER, lagrange_weights
-from .trained import SigmaScheduler
-
-DEFAULT_ORDER = 4
+from ..backend.arrays import Array
+from ..backend.checks import check_times, check_whole
+from ..core.rule import StepArguments
+from ..facts import papers
+from ..families.sigma import SigmaScheduler
+from ..interface import params as p
+from ..interface.config import configured
+from ..rules.adams import DEFAULT_ORDER, MAX_ORDER, LinearMultistep, lagrange_weights
 
 
 class LMSDiscreteScheduler(SigmaScheduler):
@@ -40,10 +35,9 @@ class LMSDiscreteScheduler(SigmaScheduler):
     family = "Sigma (k-diffusion)"
     good_for = "Higher order from old slopes at one call a step; wants 25 steps and more."
     reference = papers.PNDM.at("Linear multistep; k-diffusion sample_lms.")
-    _depth = DEFAULT_ORDER
-    _keeps = frozenset({"eps"})
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
     _karras_takes_ends = False
+    _shows_run = True
 
     @configured
     def __init__(
@@ -64,9 +58,10 @@ class LMSDiscreteScheduler(SigmaScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._make_table(tensor_format)
-        self._show_whole_run()
+        self._begin_sigma(tensor_format)
+
+    def _make_rule(self) -> LinearMultistep:
+        return LinearMultistep(self.prediction_type, self.compat == "paper")
 
     def set_timesteps(
         self,
@@ -95,7 +90,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
             if values is not None:
                 times = check_times(values, self._train_steps, True, "timestep_values")
                 num_inference_steps, timesteps = None, times.tolist()
-        self._make_grid(num_inference_steps, device, timesteps, sigmas)
+        super().set_timesteps(num_inference_steps, device, timesteps, sigmas)
 
     def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
         """Weight of one past slope.
@@ -112,33 +107,19 @@ class LMSDiscreteScheduler(SigmaScheduler):
             TypeError: One of them is not an integer.
             ValueError: One of them is out of range.
         """
-        t = check_whole("t", t, 0, len(self._rhos) - 2)
+        self._heed()
+        sigmas = self._grid.sigmas.tolist()
+        t = check_whole("t", t, 0, len(sigmas) - 2)
         order = check_whole("order", order, 1, t + 1, " (the levels up to t)")
         current_order = check_whole("current_order", current_order, 0, order - 1)
-        nodes = [self._rhos[t - k] for k in range(order)]
-        return lagrange_weights(nodes, self._rhos[t], self._rhos[t + 1])[current_order]
+        nodes = [sigmas[t - k] for k in range(order)]
+        return lagrange_weights(nodes, sigmas[t], sigmas[t + 1])[current_order]
 
-    def _default_key(self) -> StepKey:
-        return (DEFAULT_ORDER,)
-
-    def _key(self, settings: Mapping[str, Any]) -> StepKey:
+    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
         return (settings.get("order", DEFAULT_ORDER),)
 
-    def _reach(self, settings: Mapping[str, Any] | None) -> int:
-        return int((settings or {}).get("order", DEFAULT_ORDER))
-
-    def _row(self, i: int, past: Sequence[Stage], key: StepKey) -> Weights:
-        order = min(key[0], len(past))
-        if self.compat == "diffusers":
-            order = min(key[0], i + 1)
-        sigmas = [stage.here.sigma for stage in past[:order]]
-        if len(sigmas) < order:
-            sigmas = [self._rhos[i - k] for k in range(order)]
-        # Two slopes at one level (crowded grids) are one: interpolate those that differ.
-        while len(set(sigmas)) < len(sigmas):
-            sigmas.pop()
-        weights = lagrange_weights(sigmas, past[0].here.sigma, past[0].target.sigma)
-        return Weights(x=(1.0,), eps=weights[: len(past)])
+    def _reach(self, arguments: StepArguments) -> int:
+        return int(arguments[0])
 
     def step(
         self,
@@ -166,10 +147,10 @@ class LMSDiscreteScheduler(SigmaScheduler):
         """
         if type(order) is not int or order != DEFAULT_ORDER:
             order = self._check_step("order", order)
-        if self._memory.maxlen != order - 1:
-            self._memory = deque(list(self._memory)[: order - 1], maxlen=order - 1)
+        if len(self._memory) >= order:
+            self._memory = self._memory[: order - 1]
         self._warn_unscaled()
-        return self._advance(model_output, timestep, sample, key=(order,), return_dict=return_dict)
+        return self._advance(model_output, timestep, sample, (order,), return_dict=return_dict)
 
 
 __all__ = ["MAX_ORDER", "LMSDiscreteScheduler"]

@@ -1,0 +1,870 @@
+"""The one class with state: what a user holds in the hand."""
+
+from __future__ import annotations
+
+import enum
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from ..backend.arrays import (
+    BACKENDS,
+    Array,
+    Backend,
+    Generator,
+    backend_of,
+    check_generator,
+    host_values,
+    torch_backend,
+    torch_is_installed,
+    view_position,
+)
+from ..backend.checks import (
+    MOST_STEPS,
+    check_batch_times,
+    check_floats,
+    check_noise,
+    check_noising,
+    check_numbers,
+    check_pair,
+    check_table,
+    check_whole,
+    is_whole,
+    shown,
+)
+from ..backend.output import StepOutput
+from ..facts.papers import Reference
+from ..interface import lookup
+from ..interface.card import model_card
+from ..interface.config import ConfigMixin, FrozenDict
+from ..interface.inactive import common_inactive
+from ..process import spacing
+from . import prediction
+from .coefficients import Coefficients
+from .exports import Exports, PublicArray, public_arrays
+from .grid import Grid, Kernels
+from .kernel import DATA, Kernel, fold
+from .level import Call, Level
+from .rule import Rule, StepArguments, Update
+
+#: Kernels kept of one rule and grid; only step arguments that change all the time reach it.
+MOST_KERNELS = 4096
+Levels = tuple[np.ndarray, np.ndarray]
+
+
+class KarrasDiffusionSchedulers(enum.Enum):
+    """Schedulers that can stand in for each other in a pipeline, as in diffusers."""
+
+    DDIMScheduler = 1
+    DDPMScheduler = 2
+    PNDMScheduler = 3
+    LMSDiscreteScheduler = 4
+    EulerDiscreteScheduler = 5
+    HeunDiscreteScheduler = 6
+    EulerAncestralDiscreteScheduler = 7
+    DPMSolverMultistepScheduler = 8
+    DPMSolverSinglestepScheduler = 9
+    KDPM2DiscreteScheduler = 10
+    KDPM2AncestralDiscreteScheduler = 11
+    DEISMultistepScheduler = 12
+    UniPCMultistepScheduler = 13
+    DPMSolverSDEScheduler = 14
+    EDMEulerScheduler = 15
+
+
+class Scheduler(ConfigMixin):
+    """A grid of noise levels, a rule for its rows of coefficients, and a memory.
+
+    Everything but this object is a value: the grid, its calls, the rule, the kernels. Its state is
+    the config, the grid it stands on, what it remembers of past calls, and its position. A class
+    says which rule and which grids its config stands for (``_make_rule``, ``_fresh_grid``,
+    ``set_timesteps``) and how levels are found (``_levels_at``, ``_along``).
+    """
+
+    title: ClassVar[str]
+    reference: ClassVar[Reference]
+    family: ClassVar[str] = ""
+    #: What one would choose it for, in a line.
+    good_for: ClassVar[str] = ""
+    call_form: ClassVar[Literal["step", "karras_ve", "score_sde", "adaptive"]] = "step"
+    #: Whether some weights follow from norms of the arrays, so that rows hold what they are on
+    #: average (Langevin steps).
+    weighs_by_norms: ClassVar[bool] = False
+    #: Whether it was made for models that lead to the data in one call.
+    consistency: ClassVar[bool] = False
+    #: Whether ``from diffusers import`` finds a class of this name.
+    in_diffusers: ClassVar[bool] = True
+    #: Parameters of the constructor of which none may be below the number of steps.
+    bounds_steps: ClassVar[tuple[str, ...]] = ()
+    #: Whether a run goes from a clean sample up to noise.
+    ascends: ClassVar[bool] = False
+    #: Model calls per step, which pipelines multiply indices with.
+    order: int = 1
+
+    #: Whether every call finds its position by its timestep (True), or by its index (False).
+    _by_timestep: ClassVar[bool] = False
+    #: Settings any of which has the data prediction clipped or thresholded.
+    _bounding: ClassVar[tuple[str, ...]] = ("thresholding", "clip_sample")
+    #: Whether prev_sample takes the dtype of the model output (True) or the wider of the two.
+    _follows_model_dtype: ClassVar[bool] = False
+    #: Whether noise is drawn in float32 whatever the model returns.
+    _noise_in_float32: ClassVar[bool] = False
+    #: Whether noise is drawn in every step, also where it weighs nothing, as upstream.
+    draws_idly: bool = False
+
+    #: Standard deviation of the initial noise that a run starts from.
+    init_noise_sigma: Any = 1.0
+
+    timesteps = PublicArray("The times at which the model is asked, in the order of the calls.")
+    sigmas = PublicArray("sigma / alpha of each level of the run, the final one included.")
+
+    _rule: Rule
+    _grid: Grid
+    _kernels: Kernels
+    _exports: Exports
+    #: What is remembered of past calls, newest first: (x, x0, eps, landed) of each.
+    _memory: tuple[tuple[Array, ...], ...]
+    _step_index: int | None
+    _begin_index: int | None
+
+    # --- what is held -------------------------------------------------------------------------
+
+    def _begin(self, tensor_format: str | None, grid: Grid) -> None:
+        """State common to all classes, on the grid that a fresh object shows."""
+        if tensor_format is None:
+            tensor_format = "pt" if torch_is_installed() else "np"
+        self._check_format(tensor_format)
+        self.tensor_format = tensor_format
+        self._device: Any = None
+        self._exports = Exports()
+        self._use(grid)
+
+    def _use(self, grid: Grid, device: Any = None) -> None:
+        """Stand on a grid, at its start; nothing was changed before it was made.
+
+        Args:
+            grid: The grid.
+            device: Where ``timesteps`` go (torch only).
+        """
+        if device is not None and self.tensor_format == "pt":
+            torch_backend().check_device(device)
+        self._grid = grid
+        self._device = device
+        self._exports.drop(("timesteps", "sigmas", *grid.shown))
+        self.num_inference_steps = grid.steps
+        self._memory = ()
+        self._step_index = self._begin_index = None
+        self.is_scale_input_called = False
+        self._bind()
+
+    def _bind(self) -> None:
+        """Take the rule that the config stands for now, and the kernels it has on this grid."""
+        self._rule = self._make_rule()
+        self._kernels = self._grid.kernels_of((self._rule, self._bounds_x0))
+
+    def _make_rule(self) -> Rule:
+        """The rule that the config stands for."""
+        raise TypeError(f"{type(self).__name__} is a base of schedulers, and has no rule.")
+
+    def _stand_on(self, config: FrozenDict) -> None:
+        """Take a config, also in the middle of a run: what was prepared by the old one goes."""
+        super()._stand_on(config)
+        self._bounds_x0 = any(self._setting(name) for name in self._bounding)
+        if "_grid" in self.__dict__:
+            self._bind()
+
+    @property
+    def compat(self) -> str:
+        """Whom to follow where the two differ: "diffusers" or the "paper"."""
+        return str(self._setting("compat") or "diffusers")
+
+    @property
+    def prediction_type(self) -> str:
+        """What the model is expected to return."""
+        return str(self._setting("prediction_type") or "epsilon")
+
+    def __copy__(self) -> Self:
+        """An object of its own that stands where this one does."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._exports = self._exports.copy()
+        return made
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_format(tensor_format: object) -> None:
+        if not isinstance(tensor_format, str) or tensor_format not in ("pt", "np"):
+            raise ValueError(f"tensor_format={shown(tensor_format)} must be 'pt' or 'np'.")
+
+    def set_format(self, tensor_format: Literal["pt", "np"] = "pt") -> Self:
+        """Switch ``timesteps`` and ``sigmas`` to torch tensors ("pt") or NumPy arrays ("np").
+
+        ``step`` takes arrays of either kind, whatever the format.
+
+        Returns:
+            The scheduler itself.
+
+        Raises:
+            ValueError: Another format.
+        """
+        self._check_format(tensor_format)
+        self._heed()
+        if tensor_format != self.tensor_format:
+            self.tensor_format = tensor_format
+            self._exports = Exports()
+        return self
+
+    def _host(self, name: str) -> np.ndarray | None:
+        """The host array behind a public one; None before there is one."""
+        if name == "timesteps":
+            return self._grid.times
+        if name == "sigmas":
+            return self._grid.sigmas
+        return self._grid.shown.get(name)
+
+    def _export(self, name: str) -> Array:
+        """Hand a host array out in the caller's format."""
+        host = self._host(name)
+        if host is None:
+            return None
+        placed = name == "timesteps" or name in self._on_device
+        array = self._in_format(host, self._device if placed else None)
+        self._exports.hold(name, array)
+        return array
+
+    #: Public arrays that go to the device beside ``timesteps``.
+    _on_device: ClassVar[frozenset[str]] = frozenset()
+
+    def _in_format(self, array: np.ndarray, device: Any = None) -> Array:
+        """A copy of a host array in the format of ``tensor_format``."""
+        if self.tensor_format == "np":
+            return array.copy()
+        return torch_backend().tensor(array, device)
+
+    def _assign(self, name: str, value: Any) -> None:
+        """Take an array in the place of a public one, and go by it from here on.
+
+        Raises:
+            TypeError: It holds no numbers.
+            ValueError: It does not fit.
+        """
+        heed = public_arrays(type(self))[name].heed
+        if heed is not None:
+            getattr(self, heed)(name, value)
+        self._exports.hold(name, value)
+
+    def _heed(self) -> None:
+        """Go by what callers wrote into the arrays that they hold."""
+        for name in self._exports.written():
+            self._assign(name, self._exports.arrays[name])
+
+    def _heed_grid(self, name: str, value: Any) -> None:
+        """Stand on the grid along an assigned array; memory and position stay, as upstream's."""
+        if value is None:
+            return
+        held = {**self._grid.shown, "timesteps": self._grid.times, "sigmas": self._grid.sigmas}
+        held[name] = np.array(host_values(value))
+        self._grid = self._along(held)
+        self._kernels = self._grid.kernels_of((self._rule, self._bounds_x0))
+
+    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
+        """The grid whose calls run along these public arrays.
+
+        Args:
+            held: ``timesteps``, ``sigmas`` and what else the grid shows, as assigned.
+        """
+        raise TypeError(f"{type(self).__name__} takes no other grid than that of set_timesteps.")
+
+    @staticmethod
+    def match_shape(values: Array, broadcast_array: Array) -> Array:
+        """Give ``values`` trailing axes so that they broadcast against ``broadcast_array``.
+
+        Args:
+            values: Shape (batch,) or a scalar; list, array or tensor.
+            broadcast_array: Array of shape (batch, ...); its kind and device are taken.
+
+        Returns:
+            Shape (batch, 1, ..., 1).
+        """
+        backend = check_floats("broadcast_array", broadcast_array)
+        return backend.broadcast(check_numbers("values", values), broadcast_array)
+
+    # --- the calls of a run -------------------------------------------------------------------
+
+    @property
+    def stages(self) -> tuple[Call, ...]:
+        """The model calls of a run from the start; their number is the NFE.
+
+        Raises:
+            ValueError: Before ``set_timesteps``.
+        """
+        self._require_timesteps("stages")
+        self._heed()
+        return self._grid.calls
+
+    def _require_timesteps(self, what: str) -> None:
+        if self.num_inference_steps is None:
+            raise ValueError(
+                f"num_inference_steps is not set: call set_timesteps(num_inference_steps) before "
+                f"{what}."
+            )
+
+    def calls_of(self, steps: int) -> int:
+        """Number of model calls of a run of so many steps."""
+        steps = check_whole("steps", steps, 1, MOST_STEPS)
+        return 2 * steps - 1 if self.order == 2 else steps
+
+    @property
+    def training(self) -> Any:
+        """The discrete process of training, if the class has one."""
+        return None
+
+    @property
+    def rejected(self) -> frozenset[int]:
+        """Calls of steps that were tried and not taken; only an adaptive class has any."""
+        return frozenset()
+
+    def row(self, i: int, settings: Mapping[str, Any] | None = None) -> Coefficients:
+        """The coefficients of call ``i`` in a run that started at 0.
+
+        Args:
+            i: Position, 0 to ``len(stages) - 1``.
+            settings: Step arguments (eta, s_churn, ...) that differ from their defaults.
+
+        Returns:
+            The row; see ``Coefficients``.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or i out of range.
+        """
+        arguments = self._arguments(settings)
+        i = self._checked_position(i)
+        return self._update(i, min(i, self._reach(arguments) - 1), arguments).row
+
+    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
+        """How many predictions the row of call ``i`` combines."""
+        row = self.row(i, settings)
+        return max(len([w for w in weights if w != 0.0]) for weights in (row.x0, row.eps, (1.0,)))
+
+    def output_weights(self, i: int) -> tuple[float, float]:
+        """What a model must return at call ``i``: ``out = on_x * x + on_x0 * x0``.
+
+        ``x`` is the unscaled sample. This undoes exactly what ``step`` does with the output.
+        """
+        i = self._checked_position(i)
+        update = self._update(i, min(i, self._rule.depth - 1), self._rule.defaults)
+        return prediction.inverse(update.reading, self._grid.calls[i].here)
+
+    def _reach(self, arguments: StepArguments) -> int:
+        """How many calls a row looks at under given step arguments."""
+        del arguments
+        return self._rule.depth
+
+    def _checked_position(self, i: Any) -> int:
+        """A position in ``stages``."""
+        return check_whole("i", i, 0, len(self.stages) - 1)
+
+    def _arguments(self, settings: Any) -> StepArguments:
+        """Step arguments in the rule's own order, out of those given by name."""
+        if settings is None:
+            return self._rule.defaults
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"settings={shown(settings)} must be a mapping of step arguments.")
+        described = {p.name: p for p in self.parameters() if p.call == "step"}
+        unknown = [name for name in settings if name not in described]
+        if unknown:
+            raise ValueError(
+                f"settings={shown(settings)}: step has no argument {unknown[0]!r} to choose; it "
+                f"has {', '.join(described) or 'none'}."
+            )
+        return self._step_arguments(
+            {name: described[name].check(value) for name, value in settings.items()}
+        )
+
+    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
+        """Checked step arguments in the rule's own order."""
+        del settings
+        return self._rule.defaults
+
+    def _check_step(self, name: str, value: Any) -> Any:
+        """A step argument, checked against its description."""
+        parameter = next(p for p in self.parameters() if p.name == name and p.call == "step")
+        return parameter.check(value)
+
+    def _call(self, i: int) -> Call:
+        """The call at a position."""
+        calls = self._grid.calls
+        if not 0 <= i < len(calls):
+            raise ValueError(
+                f"timestep: all {len(calls)} calls of this run were made; call set_timesteps to "
+                "start another."
+            )
+        return calls[i]
+
+    def _update(self, i: int, seen: int, arguments: StepArguments) -> Update:
+        """What call ``i`` does with so many earlier evaluations at hand."""
+        past = (self._call(i), *(self._grid.calls[i - lag] for lag in range(1, seen + 1)))
+        return self._rule.update(self._grid, i, past, arguments)
+
+    # --- the position of a call ---------------------------------------------------------------
+
+    @property
+    def step_index(self) -> int | None:
+        """Position of the next call, None before the first."""
+        return self._step_index
+
+    @property
+    def begin_index(self) -> int | None:
+        """Position of the first call, set by pipelines."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Start the run at this position of ``timesteps`` (image-to-image).
+
+        Raises:
+            TypeError: It is not an integer.
+            ValueError: It lies outside the schedule.
+        """
+        last = max(0, len(self._grid.times) - 1)
+        self._begin_index = check_whole("begin_index", begin_index, 0, last)
+
+    def _value(self, timestep: Any) -> float:
+        """A timestep as a number, without asking a device where that can be avoided.
+
+        A view into ``self.timesteps`` (which is what a loop over it yields) is recognised by where
+        it lies, and its value looked up on the host.
+        """
+        if isinstance(timestep, (int, float)):
+            return timestep
+        position = view_position(timestep, self._exports.arrays.get("timesteps"))
+        if position is not None:
+            return float(self._grid.times.item(position))
+        try:
+            if isinstance(timestep, (str, bytes)):
+                raise TypeError
+            return float(timestep.item() if hasattr(timestep, "item") else timestep)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"timestep={shown(timestep)} must be a single number, one of scheduler.timesteps."
+            ) from error
+
+    def index_for_timestep(self, timestep: Any, schedule_timesteps: Array = None) -> int:
+        """Position of a timestep; the second one where it occurs twice.
+
+        The second, because image-to-image may start inside a pair and must not skip a level.
+
+        Args:
+            timestep: One of ``schedule_timesteps``.
+            schedule_timesteps: Times to search, default ``timesteps``.
+
+        Raises:
+            ValueError: The timestep is not there.
+        """
+        if schedule_timesteps is not None:
+            times = check_numbers("schedule_timesteps", schedule_timesteps).tolist()
+            value = self._value(timestep)
+            found = [i for i, t in enumerate(times) if t == value]
+            if not found:
+                raise ValueError(f"timestep={shown(timestep)} is not one of schedule_timesteps.")
+            return found[1] if len(found) > 1 else found[0]
+        self._heed()
+        if not len(self._grid.times):
+            self._require_timesteps("index_for_timestep")
+        return self._index_of(timestep)
+
+    def _index_of(self, timestep: Any) -> int:
+        """Position of a timestep on the grid."""
+        value = self._value(timestep)
+        position = self._grid.positions.get(value)
+        return self._off_schedule(value) if position is None else position
+
+    def _off_schedule(self, value: float) -> int:
+        """Position for a timestep that is not in the schedule."""
+        raise ValueError(
+            f"timestep={shown(value)} is not one of the {len(self._grid.times)} "
+            "scheduler.timesteps: loop over scheduler.timesteps."
+        )
+
+    def _locate(self, timestep: Any) -> int:
+        """Position of the present call; where calls are counted it becomes ``step_index``."""
+        if self._by_timestep:
+            return self._index_of(timestep)
+        if self._step_index is None:
+            begin = self._begin_index
+            self._step_index = self._index_of(timestep) if begin is None else begin
+        return self._step_index
+
+    def _sigma_to_t(self, sigma: Any, log_sigmas: Any) -> Any:
+        """Fractional times at which a table of ascending log sigmas has the given sigmas."""
+        values = check_table("sigma", sigma, 0.0)
+        check_numbers("log_sigmas", log_sigmas)
+        knots = spacing.knots_of(host_values(log_sigmas))
+        return spacing.times_of(np.maximum(values, 1e-10), knots)
+
+    # --- the model's input --------------------------------------------------------------------
+
+    def scale_model_input(self, sample: Array, timestep: Any = None) -> Array:
+        """The sample as the model wants it: as it is.
+
+        Args:
+            sample: The noisy sample, any shape.
+            timestep: The current entry of ``timesteps``.
+
+        Returns:
+            The sample.
+        """
+        del timestep
+        return sample
+
+    @property
+    def _data_std(self) -> float:
+        """Standard deviation of the data, for classes that scale their input."""
+        return 1.0
+
+    def _refuse_integer(self, timestep: Any) -> None:
+        """Float schedulers take entries of ``timesteps``; an index would be mistaken for one."""
+        if isinstance(timestep, int) or is_whole(getattr(timestep, "dtype", None)):
+            raise ValueError(
+                f"timestep={timestep!r} is an integer; {type(self).__name__}.step takes an entry "
+                "of scheduler.timesteps, not its index."
+            )
+
+    def _churn_arguments(self, *given: Any) -> StepArguments:
+        """The four arguments of churn, checked unless they are the defaults."""
+        usual = self._rule.defaults
+        try:
+            if given == usual:
+                return usual
+        except (ValueError, RuntimeError):
+            pass  # arrays, which are neither equal nor not: the check names them
+        names = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+        return tuple(self._check_step(*pair) for pair in zip(names, given, strict=True))
+
+    def _warn_unscaled(self) -> None:
+        """Models see garbage without ``scale_model_input``; say so."""
+        if not self.is_scale_input_called:
+            warnings.warn(
+                f"{type(self).__name__}: pass the sample through scale_model_input before the "
+                "model sees it.",
+                stacklevel=3,
+            )
+
+    # --- the step -----------------------------------------------------------------------------
+
+    def _kernel(
+        self, i: int, seen: int, arguments: StepArguments, backend: Backend, dtype: Any
+    ) -> Kernel:
+        """Fold this call, and those that will follow it, once for all runs on an equal grid."""
+        kernels = self._kernels
+        if len(kernels) >= MOST_KERNELS:
+            kernels.clear()
+        kernel = self._folded(i, seen, arguments, backend, dtype)
+        kernels[i, seen, arguments, dtype] = kernel
+        if i >= 0 and arguments == self._rule.defaults:
+            # While everything is warm the others cost a third of what they would cost later.
+            for later in range(i + 1, len(self._grid)):
+                seen = min(seen + 1, kernel.remembers)
+                key = later, seen, arguments, dtype
+                if key in kernels:
+                    break
+                try:
+                    kernels[key] = self._folded(later, seen, arguments, backend, dtype)
+                except (ValueError, ArithmeticError):
+                    break  # that call will say so itself, if it is made
+        return kernel
+
+    def _folded(
+        self, i: int, seen: int, arguments: StepArguments, backend: Backend, dtype: Any
+    ) -> Kernel:
+        """The kernel of call ``i``."""
+        rule, call = self._rule, self._call(i)
+        folded = fold(self._update(i, seen, arguments), call.here, seen, self._bounds_x0)
+        prepare = backend.prepare
+        return Kernel(
+            call,
+            prepare(folded.x0, dtype),
+            prepare(folded.prev, dtype),
+            prepare(folded.eps, dtype) if "eps" in rule.keeps else None,
+            folded.older,
+            folded.draws,
+            None if folded.finish is None else prepare(folded.finish, dtype),
+            None if folded.aside is None else prepare(folded.aside, dtype),
+            self._reach(arguments) - 1,
+        )
+
+    def _advance(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        arguments: StepArguments = (),
+        generator: Generator = None,
+        noise: Array = None,
+        spread: Array = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """One step: read the output, look up the kernel, combine, remember, advance.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample.
+            arguments: Step arguments that the rule depends on.
+            generator: Source of noise, or a list with one for each sample.
+            noise: Noise to use instead of drawing it.
+            spread: Standard deviation of the noise for each entry, instead of the row's.
+            return_dict: Whether to return an object or a tuple.
+        """
+        for _, view, seen in self._exports.watched:
+            if view.tobytes() != seen:
+                self._heed()
+                break
+        if self.num_inference_steps is None:
+            self._require_timesteps("step")
+        backend = BACKENDS.get(type(sample)) or backend_of(sample, "sample")
+        wide = sample.dtype
+        dtype = backend.computed.get(wide)
+        if (
+            dtype is None
+            or type(model_output) is not type(sample)
+            or model_output.dtype is not wide
+            or model_output.shape != sample.shape
+        ):
+            wide = check_pair(model_output, sample, backend)
+            dtype = backend.compute_dtype(wide)
+        if noise is not None:
+            check_noise(noise, sample, backend)
+        if generator is not None:
+            check_generator(generator)
+        i = self._step_index
+        if i is None or self._by_timestep:
+            i = self._locate(timestep)
+        memory = self._memory
+        known = len(memory)
+        kernel = self._kernels.get((i, known, arguments, dtype))
+        if kernel is None:
+            # A caller who moved the index back remembers more calls than lie before it.
+            known = min(known, max(i, 0), self._reach(arguments) - 1)
+            kernel = self._kernel(i, known, arguments, backend, dtype)
+        if kernel.draws:
+            if noise is None:
+                drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
+                noise = self._draw(backend, i, sample, drawn, generator)
+            if spread is not None:
+                noise = noise * spread
+        result = model_output.dtype if self._follows_model_dtype else wide
+        if wide is not dtype or model_output.dtype is not dtype or sample.dtype is not dtype:
+            # Mixed precision: every array is widened before its weight is applied.
+            sample, model_output = backend.cast(sample, dtype), backend.cast(model_output, dtype)
+        if noise is not None and noise.dtype is not dtype:
+            noise = backend.cast(noise, dtype)
+        arrays = [sample, model_output, None, noise]
+        arrays[DATA] = x0 = backend.total(kernel.x0, arrays)
+        if self._bounds_x0:
+            arrays[DATA] = x0 = self._bounded(backend, x0)
+            if kernel.finish is not None:
+                arrays[DATA] = x0 = backend.total(kernel.finish, arrays)
+        for ago, place in kernel.older:
+            array = memory[ago][place]
+            arrays.append(array if array.dtype is dtype else backend.cast(array, dtype))
+        prev_sample = backend.total(kernel.prev, arrays)
+        if kernel.remembers:
+            self._remember(kernel, backend, arrays, prev_sample)
+        if not self._by_timestep:
+            self._step_index = i + 1
+        if result is not dtype:
+            prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
+        return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
+
+    def _remember(
+        self, kernel: Kernel, backend: Backend, arrays: list[Array], prev_sample: Array
+    ) -> None:
+        """Keep what later rows will look at."""
+        keeps = self._rule.keeps
+        evaluation = (
+            arrays[0] if "x" in keeps else None,
+            arrays[DATA] if "x0" in keeps else None,
+            None if kernel.eps is None else backend.total(kernel.eps, arrays),
+            # A copy: the caller may write into what is returned.
+            backend.copied(prev_sample) if "landed" in keeps else None,
+        )
+        self._memory = (evaluation, *self._memory[: kernel.remembers - 1])
+
+    def _draw(
+        self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
+    ) -> Array:
+        """Unit noise for call i; fresh, and of its own, for most classes."""
+        del i
+        return backend.randn(sample, dtype, generator)
+
+    def _bounded(self, backend: Backend, x0: Array) -> Array:
+        """The data prediction, clipped or thresholded."""
+        config = self.config
+        if self._setting("thresholding"):
+            return backend.threshold(
+                x0, config["dynamic_thresholding_ratio"], config["sample_max_value"]
+            )
+        return backend.clamp(x0, config["clip_sample_range"])
+
+    def _prediction_in(self, model_output: Array, sample: Array) -> Array:
+        """The part of a model output that predicts the sample; the rest may be a variance."""
+        del sample
+        return model_output
+
+    def predict_x0(self, model_output: Array, timestep: Any, sample: Array) -> Array:
+        """The clean sample that ``step`` with default arguments would predict, without a step.
+
+        Args:
+            model_output: What the model returned, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: The noisy sample.
+
+        Returns:
+            Shape of the sample; clipped or thresholded as in ``step``.
+
+        Raises:
+            ValueError: Before ``set_timesteps``, or shapes that do not match.
+        """
+        self._require_timesteps("predict_x0")
+        self._heed()
+        backend = backend_of(sample, "sample")
+        model_output = self._prediction_in(model_output, sample)
+        wide = check_pair(model_output, sample, backend)
+        dtype = backend.compute_dtype(wide)
+        before = self._step_index
+        i = self._locate(timestep)
+        self._step_index = before
+        seen = min(len(self._memory), max(i, 0), self._rule.depth - 1)
+        kernel = self._folded(i, seen, self._rule.defaults, backend, dtype)
+        arrays = [backend.cast(sample, dtype), backend.cast(model_output, dtype), None]
+        arrays[DATA] = x0 = backend.total(kernel.x0, arrays)
+        if self._bounds_x0:
+            arrays[DATA] = x0 = self._bounded(backend, x0)
+            if kernel.finish is not None:
+                x0 = backend.total(kernel.finish, arrays)
+        return backend.cast(x0, wide)
+
+    # --- the forward process ------------------------------------------------------------------
+
+    def add_noise(self, original_samples: Array, noise: Array, timesteps: Array) -> Array:
+        """Diffuse: ``alpha x0 + sigma eps`` at the given times.
+
+        Args:
+            original_samples: Clean samples, shape (batch, ...).
+            noise: Unit noise of the same shape.
+            timesteps: One time for each sample, or one for all.
+
+        Returns:
+            Noisy samples, same shape and dtype.
+
+        Raises:
+            ValueError: Shapes that do not match, or a time outside the schedule.
+        """
+        return self._noised(original_samples, "original_samples", noise, timesteps)
+
+    def _noised(self, samples: Array, name: str, noise: Array, timesteps: Any) -> Array:
+        """``alpha x0 + sigma eps``, the samples called by their name in errors."""
+        backend = check_noising(samples, name, noise)
+        self._heed()
+        alpha, sigma = self._noise_levels(timesteps, samples)
+        return (
+            backend.broadcast(alpha, samples) * samples + backend.broadcast(sigma, samples) * noise
+        )
+
+    def _noise_levels(self, timesteps: Any, samples: Array) -> tuple[Array, Array]:
+        """One alpha and one sigma for each sample, or for all."""
+        return self._levels_at(check_batch_times(timesteps, batch_size(samples)))
+
+    def _levels_at(self, times: np.ndarray) -> Levels:
+        """The alpha and sigma for given times of ``add_noise``: those of the calls made there."""
+        if self._begin_index is None:
+            indices = [self._index_of(t) for t in times.tolist()]
+        else:
+            now = self._begin_index if self._step_index is None else self._step_index
+            indices = [now] * len(times)
+        return self._noised_to(indices)
+
+    def _noised_to(self, indices: Sequence[int]) -> Levels:
+        """The levels that ``add_noise`` goes to for the times of these calls."""
+        return self._grid.levels_at(indices)
+
+    # --- what else is known -------------------------------------------------------------------
+
+    @classmethod
+    def inert(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Parameters with no effect under the given settings, each with the reason.
+
+        Args:
+            settings: Parameter values; what is missing has its default. ``steps``, if given, is
+                the number of inference steps.
+
+        Returns:
+            ``{name: reason}``.
+        """
+        values = {p.name: p.default for p in cls.parameters()} | dict(settings)
+        names = {p.name for p in cls.parameters()}
+        reasons = common_inactive(values) | cls._inert(values)
+        return {name: reason for name, reason in reasons.items() if name in names}
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Reasons particular to the class."""
+        del values
+        return {}
+
+    @property
+    def compatibles(self) -> list[type[Scheduler]]:
+        """Classes that can be made from this one's config, itself included."""
+        return lookup.classes({type(self).__name__, *self._compatibles})
+
+    def _card(self, repo_id: str) -> str:
+        return model_card(self, repo_id)
+
+    def __len__(self) -> int:
+        """Number of training steps."""
+        return int(self.config["num_train_timesteps"])
+
+
+def unit_variance_input(self: Scheduler, sample: Array, timestep: Any) -> Array:
+    """``sample / sqrt(sigma^2 + s^2)``: the unit-variance input that the model was trained on.
+
+    s is the standard deviation of the data, 1 unless the class has a ``sigma_data``. The
+    ``scale_model_input`` of classes on alpha = 1.
+
+    Args:
+        self: The scheduler.
+        sample: ``x0 + sigma eps``, any shape.
+        timestep: The current entry of ``timesteps``.
+
+    Returns:
+        Same shape and dtype.
+
+    Raises:
+        ValueError: The timestep is not in the schedule, or the run is over.
+    """
+    backend = check_floats("sample", sample)
+    for _, view, seen in self._exports.watched:
+        if view.tobytes() != seen:
+            self._heed()
+            break
+    i = self._step_index if self._step_index is not None else self._locate(timestep)
+    if not 0 <= i < len(self._grid):
+        raise ValueError(f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.")
+    self.is_scale_input_called = True
+    sigma = float(self._grid.sigma[i])
+    scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
+    return backend.scaled(sample, scale)
+
+
+def batch_size(samples: Array) -> int:
+    """Number of samples along the first axis."""
+    return int(samples.shape[0]) if samples.ndim else 1
+
+
+#: The name that diffusers has for the base of all classes.
+SchedulerMixin = Scheduler
+
+__all__ = ["KarrasDiffusionSchedulers", "Level", "Scheduler", "SchedulerMixin"]
