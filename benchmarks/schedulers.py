@@ -1,20 +1,25 @@
-"""What a step costs beside diffusers and k-diffusion: operations, synchronisations, time.
+"""What a step costs beside diffusers, k-diffusion and bare torch calls: operations, reads, time.
 
-    python benchmarks/schedulers.py                  # tiny tensors and latents, on the CPU
-    python benchmarks/schedulers.py --device cuda    # the same on a GPU
-    python benchmarks/schedulers.py --markdown       # the table of the README
+    python -m benchmarks.schedulers                  # tiny tensors and latents, on the CPU
+    python -m benchmarks.schedulers --markdown       # the table of the README
+    python -m benchmarks.schedulers --check          # fails where a goal is missed
 
-Counts do not depend on the machine. Times do, so both sides run in one process, loop after loop in
-turn, and what is printed is the ratio of the medians (ours / theirs; below 1 is faster). Steps are
-timed in loops of 20 with a model that costs nothing, ``set_timesteps`` left out; a "run" has it
-in. ``set_timesteps`` itself, and reading ``timesteps``, is timed for 20 steps over and over
-("again"), and for 21 to 40 steps in turn, none of which ours has kept from before ("new").
+Counts do not depend on the machine. Times do, so all sides run in one process on one thread, loop
+after loop in turn; what is timed is CPU time, and what is printed is the ratio of the medians
+(ours / theirs; below 1 is faster).
+
+*Steps* are the loop that users write, 20 steps with a model that costs nothing, after a
+``set_timesteps`` that is left out: the *first* time (nothing of an equal grid is at hand), and
+*again* (an equal grid was made before, by this object or another), returned as objects or tuples.
+*Floor* is the same arithmetic as bare torch calls, without a check, a look-up or an object.
+*Run* is ``set_timesteps`` and every step, the first time. *Grid* is ``set_timesteps`` alone with a
+look at ``timesteps``, for numbers of steps of which nothing is at hand, in microseconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import functools
 import gc
 import inspect
 import itertools
@@ -24,7 +29,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,17 +42,27 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from schedulers import SCHEDULERS  # noqa: E402
-from schedulers.rules.brownian import BrownianPath  # noqa: E402
 from tests.parity.oracle import DIFFUSERS, diffusers_scheduler, k_diffusion  # noqa: E402
 
 SchedulerLike: TypeAlias = Any
 Run: TypeAlias = Callable[[], object]
 
-TINY, LATENT = (1, 4, 8, 8), (1, 4, 64, 64)
-GOALS = {"tiny": 0.2, "latents": 0.35}
+TINY, LATENT = (1, 4, 8, 8), (4, 4, 64, 64)
 STEPS = 20
-#: Numbers of steps that `set_timesteps` is timed for: one again and again, or new ones in turn.
-AGAIN, NEW = (STEPS,), range(21, 41)
+#: Numbers of steps that `set_timesteps` is timed for.
+NEW = range(21, 41)
+#: Geometric means that are to be kept, and what no class may exceed.
+GOALS = {
+    "tiny first": (0.3, math.inf),
+    "tiny": (0.15, 0.9),
+    "latents first": (0.4, math.inf),
+    "latents": (0.3, 0.9),
+    "floor": (1.15, math.inf),
+    "run": (0.4, 1.0),
+}
+#: Slowest ratio of `set_timesteps`, or microseconds; with the sigma curves, ratios.
+MOST_GRID, MOST_MICROSECONDS = 2.0, 150.0
+CURVES = {"use_karras_sigmas": 0.05, "use_exponential_sigmas": 0.05, "use_beta_sigmas": 0.05}
 SYNCS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_assert_async"}
 
 
@@ -164,33 +178,25 @@ def step_arguments(scheduler: SchedulerLike, row: Row, x: torch.Tensor) -> dict[
     return dict(row.step) | ({"generator": row.generator(x.device)} if wanted else {})
 
 
+def forget() -> None:
+    """Let nothing be at hand of any grid: as for the first user of a process."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("schedulers.grids"):
+            for value in vars(module).values():
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
+
+
 def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:
-    """A whole run with a model that costs nothing; a second call begins again."""
+    """A whole run with a model that costs nothing, of a scheduler that was just laid out."""
     if row.scheduler == "KarrasVeScheduler":
-        levels = [*(float(scheduler.schedule[t]) for t in scheduler.timesteps), 0.0]
-        pairs = list(itertools.pairwise(levels))
-
-        def run() -> object:
-            sample = x
-            for sigma, sigma_next in pairs:
-                hat, sigma_hat = scheduler.add_noise_to_input(sample, sigma)
-                step = scheduler.step(output, sigma_hat, sigma_next, hat)
-                if sigma_next:
-                    step = scheduler.step_correct(
-                        output, sigma_hat, sigma_next, hat, step.prev_sample, step.derivative
-                    )
-                sample = step.prev_sample
-            return sample
-
-        return run
-
-    times = list(scheduler.timesteps)
+        return karras_loop(scheduler, x, output)
     if hasattr(scheduler, "step_pred"):
         names = predictor(scheduler)
 
-        def run() -> object:
+        def predict() -> object:
             sample = x
-            for t in times:
+            for t in scheduler.timesteps:
                 if row.corrects:
                     sample = scheduler.step_correct(output, sample)[0]
                     continue
@@ -198,17 +204,47 @@ def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tens
                 sample = scheduler.step_pred(**arguments)[0]
             return sample
 
-        return run
-
+        return predict
     step = step_arguments(scheduler, row, x)
-    rewind = rewinder(scheduler)
 
     def run() -> object:
         sample = x
-        rewind()
-        for t in times:
+        for t in scheduler.timesteps:
             scheduler.scale_model_input(sample, t)
             sample = scheduler.step(output, t, sample, **step).prev_sample
+        return sample
+
+    return run
+
+
+def tuple_loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:
+    """The same, with ``return_dict=False``."""
+    step = step_arguments(scheduler, row, x)
+
+    def run() -> object:
+        sample = x
+        for t in scheduler.timesteps:
+            scheduler.scale_model_input(sample, t)
+            sample = scheduler.step(output, t, sample, return_dict=False, **step)[0]
+        return sample
+
+    return run
+
+
+def karras_loop(scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> Run:
+    """As its pipeline drives Karras VE."""
+
+    def run() -> object:
+        sample = x
+        schedule = [float(scheduler.schedule[t]) for t in scheduler.timesteps]
+        for sigma, sigma_next in itertools.pairwise([*schedule, 0.0]):
+            hat, sigma_hat = scheduler.add_noise_to_input(sample, sigma)
+            step = scheduler.step(output, sigma_hat, sigma_next, hat)
+            if sigma_next:
+                step = scheduler.step_correct(
+                    output, sigma_hat, sigma_next, hat, step.prev_sample, step.derivative
+                )
+            sample = step.prev_sample
         return sample
 
     return run
@@ -221,17 +257,72 @@ def predictor(scheduler: SchedulerLike) -> tuple[str, str, str]:
     return "model_output", "timestep", "sample"
 
 
-def rewinder(scheduler: SchedulerLike) -> Callable[[], None]:
-    """What puts a scheduler back to where it stands now, on either side."""
-    start = dict(vars(scheduler))
-    loose = {key: value for key, value in start.items() if isinstance(value, (list, deque))}
-    loose |= {key: value for key, value in start.items() if isinstance(value, BrownianPath)}
+def floor_loop(scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> Run | None:
+    """The arithmetic of a run as straight-line torch calls; None where a step is no kernel."""
+    if scheduler.call_form not in ("step",):
+        return None
+    loop_over(scheduler, x, output)  # folds what the run needs
+    values: dict[str, Any] = {"torch": torch, "begin": x, "out": output}
+    lines = ["def run():", "    x = begin"]
+    rule, kernels = scheduler._rule, scheduler._kernels
 
-    def rewind() -> None:
-        vars(scheduler).update(start)
-        vars(scheduler).update({key: copy.copy(value) for key, value in loose.items()})
+    def total(name: str, terms: Any, arrays: Sequence[str]) -> None:  # noqa: ANN401
+        source, scale, second, rest = terms
+        if second is not None:
+            lines.append(
+                f"    {name} = {arrays[source]}.add({arrays[second[1]]}, alpha={second[0]!r})"
+            )
+        elif scale is None:
+            lines.append(f"    {name} = {arrays[source]}.clone()")
+        else:
+            values[f"w_{len(values)}"] = scale
+            lines.append(f"    {name} = {arrays[source]}.mul(w_{len(values) - 1})")
+        lines.extend(f"    {name}.add_({arrays[k]}, alpha={weight!r})" for weight, k in rest)
 
-    return rewind
+    for i in range(len(scheduler.stages)):
+        kernel = next(
+            kernels[i, seen, rule.defaults, x.dtype]
+            for seen in range(min(i, 16), -1, -1)
+            if (i, seen, rule.defaults, x.dtype) in kernels
+        )
+        if scheduler.is_scale_input_called:
+            scale = scheduler._input_variance(i) ** -0.5
+            values[f"s_{i}"] = torch.scalar_tensor(scale)
+            lines.append(f"    x.mul(s_{i})")
+        lines.append(f"    x_{i}, noise = x, None")
+        if kernel.draws:
+            lines.append("    noise = torch.randn(x.shape)")
+        total(f"x0_{i}", kernel.x0, ["x", "out", "", "noise"])
+        if scheduler._bounds_x0:
+            lines.append(f"    x0_{i} = x0_{i}.clamp(-1.0, 1.0)")
+        arrays = ["x", "out", f"x0_{i}", "noise"]
+        arrays += [
+            f"{'x x0 eps landed'.split()[place]}_{i - 1 - ago}" for ago, place in kernel.older
+        ]
+        if kernel.eps is not None:
+            total(f"eps_{i}", kernel.eps, arrays)
+        total("x", kernel.prev, arrays)
+        if "landed" in rule.keeps:
+            lines.append(f"    landed_{i} = x.clone()")
+        # As a scheduler does, nothing is held on to that no later call looks at.
+        gone = i - max(kernel.remembers, 0)
+        names = [f"x_{gone}", f"x0_{gone}"] if gone >= 0 else []
+        names += [f"eps_{gone}"] if gone >= 0 and kernel.eps is not None else []
+        lines.extend(f"    {name} = None" for name in names)
+    lines.append("    return x")
+    exec("\n".join(lines), values)  # noqa: S102  (our own lines)
+    run: Run = values["run"]
+    return run
+
+
+def loop_over(scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> None:
+    """Every step once."""
+    for t in scheduler.timesteps:
+        scheduler.scale_model_input(x, t)
+        x = scheduler.step(output, t, x)[0]
+    settled = scheduler.is_scale_input_called
+    scheduler.set_timesteps(STEPS)
+    scheduler.is_scale_input_called = settled
 
 
 def k_loop(row: Row, scheduler: SchedulerLike, x: torch.Tensor, output: torch.Tensor) -> Run:
@@ -253,17 +344,19 @@ def count(scheduler: SchedulerLike, row: Row, device: str) -> tuple[float, float
     """Operations, full-size operations and synchronisations per call of `step`, settled in."""
     x, output = tensors((1, 4, 16, 16), device)
     if row.scheduler == "KarrasVeScheduler":
-        with Count(x.numel(), device) as seen:
-            scheduler.step(output, 2.0, 1.0, x)
+        for _ in range(2):  # the first prepares weights
+            with Count(x.numel(), device) as seen:
+                scheduler.step(output, 2.0, 1.0, x)
         return seen.ops, seen.full, seen.syncs
     if hasattr(scheduler, "step_pred"):
         arrays = output, scheduler.timesteps[5], x
         arguments = dict(zip(predictor(scheduler), arrays, strict=True))
-        with Count(x.numel(), device) as seen:
-            if row.corrects:
-                scheduler.step_correct(output, x)
-            else:
-                scheduler.step_pred(**arguments)
+        for _ in range(2):
+            with Count(x.numel(), device) as seen:
+                if row.corrects:
+                    scheduler.step_correct(output, x)
+                else:
+                    scheduler.step_pred(**arguments)
         return seen.ops, seen.full, seen.syncs
     seen = Count(x.numel(), device)
     step = step_arguments(scheduler, row, x)
@@ -285,22 +378,34 @@ def tensors(shape: tuple[int, ...], device: str) -> tuple[torch.Tensor, torch.Te
     return tuple(torch.randn(shape, generator=generator).to(device) for _ in range(2))  # type: ignore[return-value]
 
 
-def medians(runs: Sequence[Run], seconds: float, device: str) -> list[float]:
-    """Median time of each, run in turn, after a warm-up."""
+@dataclass(frozen=True)
+class Timed:
+    """What is timed, and what is done before each time."""
+
+    run: Run
+    before: Callable[[], object] = lambda: None
+
+
+def medians(timed: Sequence[Timed], seconds: float, device: str) -> list[float]:
+    """Median CPU time of each, run in turn, after a warm-up; on a device, time until it is done."""
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
-    for run in runs:
-        run()
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    for entry in timed:
+        entry.before()
+        entry.run()
     wait()
-    found: list[list[float]] = [[] for _ in runs]
+    found: list[list[float]] = [[] for _ in timed]
     gc.collect()
     gc.disable()
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + seconds * len(timed)
     while time.perf_counter() < end or len(found[0]) < 5:
-        for times, run in zip(found, runs, strict=True):
-            start = time.perf_counter()
-            run()
+        for times, entry in zip(found, timed, strict=True):
+            entry.before()
             wait()
-            times.append(time.perf_counter() - start)
+            start = clock()
+            entry.run()
+            wait()
+            times.append(clock() - start)
     gc.enable()
     return [statistics.median(times) for times in found]
 
@@ -316,19 +421,78 @@ class Line:
 
     Attributes:
         counts: Dispatched operations, full-size ones and values read per step, ours and theirs.
-        ratios: Time against diffusers, by what is timed.
-        k_ratios: Time against k-diffusion, by size.
+        ratios: Time against diffusers, k-diffusion or the floor, by what is timed.
+        grid: Microseconds of `set_timesteps` for a new number of steps, ours and theirs.
     """
 
     row: Row
     counts: tuple[tuple[float, float, float], tuple[float, float, float] | None]
     ratios: Mapping[str, float | None]
-    k_ratios: Mapping[str, float | None]
+    grid: tuple[float, float | None]
 
     @property
     def within(self) -> bool:
         """Whether the floor is kept within one operation, without a value read."""
         return self.counts[0][1] <= self.row.floor + 1 and self.counts[0][2] == 0
+
+    @property
+    def lays_out_fast(self) -> bool:
+        """Whether `set_timesteps` keeps its goal."""
+        ours, theirs = self.grid
+        return theirs is None or ours <= max(MOST_MICROSECONDS, MOST_GRID * theirs)
+
+
+def fresh_run(scheduler: SchedulerLike, run: Run, first: bool = False) -> Timed:
+    """A loop after a `set_timesteps` that is left out."""
+
+    def before() -> None:
+        if first:
+            forget()
+        scheduler.set_timesteps(STEPS)
+
+    return Timed(run, before)
+
+
+def steps(
+    row: Row, shape: tuple[int, ...], device: str, seconds: float
+) -> dict[str, float | None]:
+    """Ratios of the loops over the steps, for one size."""
+    x, output = tensors(shape, device)
+    known, simple = row.scheduler in DIFFUSERS, not row.corrects and row.scheduler not in OWN_LOOPS
+    ours = fresh(row, False, device)
+    timed = {
+        "first": fresh_run(ours, loop(ours, row, x, output), first=True),
+        "again": fresh_run(ours, loop(ours, row, x, output)),
+    }
+    if simple:
+        timed["tuples"] = fresh_run(ours, tuple_loop(ours, row, x, output))
+        bare = fresh(row, False, device)
+        floor = floor_loop(bare, x, output) if row.generator is None else None
+        if floor is not None and device == "cpu":
+            timed["floor"] = Timed(floor)
+    if known:
+        theirs = fresh(row, True, device)
+        timed["theirs"] = fresh_run(theirs, loop(theirs, row, x, output))
+        if simple:
+            timed["their tuples"] = fresh_run(theirs, tuple_loop(theirs, row, x, output))
+        half, half_out = x.half(), output.half()
+        timed["half"] = fresh_run(ours, loop(ours, row, half, half_out))
+        timed["their half"] = fresh_run(theirs, loop(theirs, row, half, half_out))
+    if row.sampler:
+        timed["k"] = Timed(k_loop(row, theirs if known else ours, x, output))
+    found = dict(zip(timed, medians(list(timed.values()), seconds, device), strict=True))
+
+    def ratio(a: str, b: str) -> float | None:
+        return found[a] / found[b] if a in found and b in found else None
+
+    return {
+        "first": ratio("first", "theirs"),
+        "": ratio("again", "theirs"),
+        "tuples": ratio("tuples", "their tuples"),
+        "half": ratio("half", "their half"),
+        "floor": ratio("again", "floor"),
+        "k": ratio("again", "k"),
+    }
 
 
 def measured(row: Row, device: str, seconds: float) -> Line:
@@ -337,27 +501,22 @@ def measured(row: Row, device: str, seconds: float) -> Line:
     sides = (False, True) if known else (False,)
     counts = [count(fresh(row, theirs, device), row, device) for theirs in sides]
     ratios: dict[str, float | None] = {}
-    k_ratios: dict[str, float | None] = {}
     for title, shape in (("tiny", TINY), ("latents", LATENT)):
-        x, output = tensors(shape, device)
-        pair = [fresh(row, theirs, device) for theirs in sides]
-        runs = [loop(scheduler, row, x, output) for scheduler in pair]
-        if row.sampler:
-            runs.append(k_loop(row, pair[-1], x, output))
-        ours, *others = medians(runs, seconds, device)
-        ratios[title] = ours / others[0] if known else None
-        k_ratios[title] = ours / others[-1] if row.sampler else None
+        for what, value in steps(row, shape, device, seconds).items():
+            ratios[f"{title} {what}".strip()] = value
     x, output = tensors(TINY, device)
-    times = {
-        "run": [whole(fresh(row, theirs, device), row, x, output) for theirs in sides],
-        "again": [grid(row, theirs, AGAIN) for theirs in sides],
-        "new": [grid(row, theirs, NEW) for theirs in sides],
-        "constructor": [lambda theirs=theirs: made(row, theirs) for theirs in sides],
-    }
-    for title, runs in times.items():
-        found = medians(runs, seconds / 2, device) if known else []
-        ratios[title] = found[0] / found[1] if known else None
-    return Line(row, (counts[0], counts[1] if known else None), ratios, k_ratios)
+    runs = [whole(fresh(row, theirs, device), row, x, output, theirs) for theirs in sides]
+    found = medians(runs, seconds, device)
+    ratios["run"] = found[0] / found[1] if known else None
+    found = medians([Timed(lambda t=t: made(row, t)) for t in sides], seconds / 2, device)
+    ratios["constructor"] = found[0] / found[1] if known else None
+    found = [value * 1e6 for value in medians([grid(row, t) for t in sides], seconds, "cpu")]
+    return Line(
+        row,
+        (counts[0], counts[1] if known else None),
+        ratios,
+        (found[0], found[1] if known else None),
+    )
 
 
 def made(row: Row, theirs: bool, **more: object) -> SchedulerLike:
@@ -368,40 +527,57 @@ def made(row: Row, theirs: bool, **more: object) -> SchedulerLike:
     return SCHEDULERS[row.scheduler](**config)
 
 
-def whole(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:
-    """A run as a pipeline makes it: `set_timesteps`, then every step."""
+def whole(
+    scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor, theirs: bool
+) -> Timed:
+    """A run as a pipeline makes it: `set_timesteps` for a new number of steps, then every step."""
+    run = loop(scheduler, row, x, output)
 
-    def run() -> object:
+    def all_of_it() -> object:
         scheduler.set_timesteps(STEPS)
-        return loop(scheduler, row, x, output)()
+        return run()
 
-    return run
+    return Timed(all_of_it, (lambda: None) if theirs else forget)
 
 
-def grid(row: Row, theirs: bool, numbers: Sequence[int], **config: object) -> Run:
+def grid(row: Row, theirs: bool, **config: object) -> Timed:
     """`set_timesteps` for one number of steps after the other, and a look at the times."""
     scheduler = made(row, theirs, **config)
-    turns = itertools.cycle(numbers)
+    turns = itertools.cycle(NEW)
 
     def run() -> object:
-        if numbers is NEW and not theirs:
-            scheduler._shelf()._grids.clear()
         scheduler.set_timesteps(next(turns))
         return scheduler.timesteps
 
-    return run
+    return Timed(run, (lambda: None) if theirs else forget)
 
 
-COLUMNS = ("tiny", "latents", "run", "again", "new", "constructor")
+#: Classes that are not driven by ``step`` alone, or return no tuple of two.
+OWN_LOOPS = {"KarrasVeScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler"}
+COLUMNS = {
+    "tiny first": "tiny: first",
+    "tiny": "again",
+    "tiny tuples": "tuples",
+    "tiny half": "half",
+    "tiny k": "k",
+    "latents first": "latents: first",
+    "latents": "again",
+    "latents tuples": "tuples",
+    "latents half": "half",
+    "latents k": "k",
+    "latents floor": "floor",
+    "run": "run",
+    "constructor": "constructor",
+}
 
 
 def table(lines: Sequence[Line], markdown: bool) -> str:
-    """The lines as text; a class a line, ours / diffusers' unless it says k."""
+    """The lines as text; a class a line, ours / diffusers' unless it says otherwise."""
 
     def shown(ratio: float | None) -> str:
-        return "-" if ratio is None else f"{ratio:.3g}" if ratio >= 0.01 else f"{ratio:.4f}"
+        return "-" if ratio is None else f"{ratio:.2g}" if ratio >= 0.01 else f"{ratio:.4f}"
 
-    heads = ["", "ops", "full-size (floor)", "reads", *COLUMNS, "k: tiny", "k: latents"]
+    heads = ["", "ops", "full-size (floor)", "reads", *COLUMNS.values(), "grid, us"]
     rows = []
     for line in lines:
         ours, theirs = line.counts
@@ -410,12 +586,12 @@ def table(lines: Sequence[Line], markdown: bool) -> str:
             for i, a in enumerate(ours)
         ]
         pairs[1] += f" ({line.row.floor:g})" + ("" if line.within else " over")
-        times = [line.ratios[title] for title in COLUMNS]
-        times += [line.k_ratios[title] for title in ("tiny", "latents")]
-        rows.append([line.row.title, *pairs, *map(shown, times)])
-    means = [[v for x in lines if (v := x.ratios[title]) is not None] for title in COLUMNS]
-    means += [[v for x in lines if (v := x.k_ratios[t]) is not None] for t in ("tiny", "latents")]
-    rows.append(["geometric mean", "", "", "", *(shown(geomean(v) if v else None) for v in means)])
+        times = map(shown, (line.ratios[title] for title in COLUMNS))
+        laid, laid_theirs = line.grid
+        us = f"{laid:.0f} / {'-' if laid_theirs is None else format(laid_theirs, '.0f')}"
+        rows.append([line.row.title, *pairs, *times, us + ("" if line.lays_out_fast else " over")])
+    means = [means_of(lines, title) for title in COLUMNS]
+    rows.append(["geometric mean", "", "", "", *map(shown, means), ""])
     if markdown:
         body = [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join([f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", *body])
@@ -429,31 +605,54 @@ def table(lines: Sequence[Line], markdown: bool) -> str:
     )
 
 
-def curves(seconds: float) -> None:
-    """Print the time of `set_timesteps` with each sigma curve, each side timed by itself."""
-    print(
-        f"\nset_timesteps and timesteps: microseconds  {'20 steps again':>26s}{'21..40 new':>26s}"
-    )
-    seen = set()
-    for row in ROWS:
+def means_of(lines: Sequence[Line], title: str) -> float | None:
+    """Geometric mean of a column."""
+    known = [value for line in lines if (value := line.ratios[title]) is not None]
+    return geomean(known) if known else None
+
+
+def judged(lines: Sequence[Line]) -> bool:
+    """Print every goal beside what was found; whether all are met."""
+    met = all(line.within and line.lays_out_fast for line in lines)
+    print()
+    for goal, (mean, most) in GOALS.items():
+        title = "latents floor" if goal == "floor" else goal
+        found = means_of(lines, title)
+        if found is None:
+            continue
+        worst = max(lines, key=lambda line: line.ratios[title] or 0.0)
+        slowest = worst.ratios[title] or 0.0
+        good = found <= mean and slowest <= most
+        met &= good
+        limit = "" if most == math.inf else f" (goal {most:g})"
+        print(
+            f"{title:14s} {found:.3f} (goal {mean:g}); slowest {worst.row.title} {slowest:.2f}"
+            f"{limit}{'' if good else '  MISSED'}"
+        )
+    return met
+
+
+def curves(seconds: float, only: str) -> bool:
+    """Print the time of `set_timesteps` with each sigma curve; whether the goals are met."""
+    print("\nset_timesteps and timesteps, 21..40 new steps: microseconds")
+    seen, met = set(), True
+    for row in (row for row in ROWS if only in row.title):
         names = {parameter.name for parameter in SCHEDULERS[row.scheduler].parameters()}
-        for option in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
-            if (
-                row.scheduler not in DIFFUSERS
-                or option not in names
-                or (row.scheduler, option) in seen
-            ):
+        for option, goal in CURVES.items():
+            key = row.scheduler, option
+            if row.scheduler not in DIFFUSERS or option not in names or key in seen:
                 continue
-            seen.add((row.scheduler, option))
-            config = {option: True}
-            line = f"  {row.title:16s} {option:24s}"
-            for numbers in (AGAIN, NEW):
-                ours, theirs = (
-                    medians([grid(row, side, numbers, **config)], seconds, "cpu")[0] * 1e6
-                    for side in (False, True)
-                )
-                line += f" {ours:7.1f} / {theirs:7.1f} {ours / theirs:.4f}"
-            print(line)
+            seen.add(key)
+            timed = [grid(row, side, **{option: True}) for side in (False, True)]
+            ours, theirs = (value * 1e6 for value in medians(timed, seconds, "cpu"))
+            # Flow matching shifts an array: there is no loop over times to be rid of.
+            good = ours <= max(goal * theirs, 0.0) or ours <= MOST_MICROSECONDS
+            met &= good
+            print(
+                f"  {row.title:16s} {option:24s} {ours:7.1f} / {theirs:7.1f} "
+                f"{ours / theirs:.4f}{'' if good else '  MISSED'}"
+            )
+    return met
 
 
 def imports() -> None:
@@ -482,26 +681,22 @@ def main() -> int:
     """Print everything; exit status 1 under --check when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--seconds", type=float, default=0.3, help="per measurement")
+    parser.add_argument("--seconds", type=float, default=0.15, help="per measurement")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     parser.add_argument("--only", default="", help="rows whose title contains this")
     parser.add_argument("--check", action="store_true", help="fail when a goal is missed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print(f"torch {torch.__version__}, {arguments.device}, one thread; ours / diffusers\n")
+    print(f"torch {torch.__version__}, {arguments.device}, one thread; ours / diffusers'\n")
     rows = [row for row in ROWS if arguments.only in row.title]
     lines = [measured(row, arguments.device, arguments.seconds) for row in rows]
     print(table(lines, arguments.markdown))
-    met = all(line.within for line in lines)
-    for title, goal in GOALS.items():
-        known = [v for line in lines if (v := line.ratios[title]) is not None]
-        mean = geomean(known) if known else 0.0
-        met &= mean <= goal
-        print(f"\n{title}: {mean:.3f} (goal {goal})")
+    met = judged(lines)
     if arguments.device == "cpu" and not arguments.markdown:
-        curves(arguments.seconds / 3)
-        imports()
+        met &= curves(arguments.seconds, arguments.only)
+        if not arguments.only:
+            imports()
     return 0 if met or not arguments.check else 1
 
 

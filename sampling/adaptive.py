@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from sampling.noise import generators
-from sampling.plan import blame, build, step_settings
-from sampling.runner import Frame, denoiser, initial_state, read_only
-from sampling.spec import RunSpec
-from schedulers.core.level import ve_level
-from schedulers.dpm_adaptive import DPMAdaptiveScheduler, asking
-from schedulers.dpm_fast import Group
+from sampling.runner import Frame, frame_of, settled
+from schedulers.core.loop import drive
+from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler, asking
 
-__all__ = ["adaptive", "attempts_of"]
-
-REMEMBERED = 64
-"""Runs whose steps are kept: a few hundred numbers each."""
+__all__ = ["adaptive"]
 
 
 def adaptive(
@@ -49,48 +41,10 @@ def adaptive(
     """
     ask = asking(denoise)
     scheduler.set_timesteps()
-    scheduler.set_begin_index(0)
-    waiting: list[tuple[Any, Any]] = []
-    i = sent = 0
-    while i < len(scheduler.timesteps):
-        x0 = ask(x, scheduler.stages[i].here.sigma)
-        on_x, on_x0 = scheduler.output_weights(i)
-        output, t = on_x * x + on_x0 * x0, scheduler.timesteps[i]
-        x, x0 = scheduler.step(output, t, x, s_noise, generator, return_dict=False)
-        waiting.append((x, x0))
-        i += 1
-        if not scheduler.completes(i - 1):
-            continue
-        for sample, prediction in waiting:
-            frame = Frame(
-                index=sent,
-                stage=scheduler.stages[sent],
-                sample=read_only(torch.as_tensor(sample).cpu()),
-                pred_original_sample=read_only(torch.as_tensor(prediction).cpu()),
-                weights=scheduler.row(sent),
-                accepted=sent not in scheduler.rejected,
-            )
-            yield frame
-            sent += 1
-        waiting.clear()
-
-
-@functools.lru_cache(maxsize=REMEMBERED)
-def attempts_of(spec: RunSpec) -> tuple[Group, ...]:
-    """The steps that a run of this spec tries, taken or not; found by making it on the CPU."""
-    scheduler = build(spec, judges=True)
-    if not isinstance(scheduler, DPMAdaptiveScheduler):
-        raise TypeError(f"{spec.scheduler} does not judge its steps.")
-    owners = generators(spec.seed, spec.samples)
-    model = denoiser(spec, "cpu")
-    x = initial_state(spec, scheduler, owners)
-
-    with torch.inference_mode():
-        settings: dict[str, Any] = dict(step_settings(spec))
-        denoise = lambda x, sigma: model(x, ve_level(0.0, sigma))  # noqa: E731
-        try:
-            for _ in adaptive(denoise, x, scheduler, generator=owners, **settings):
-                pass
-        except (ValueError, TypeError) as error:
-            raise blame(spec, error) from error
-    return scheduler.attempts
+    model = lambda x, level: ask(x, level.sigma)  # noqa: E731
+    moments = drive(scheduler, model, x, generator=generator, s_noise=s_noise)
+    for moment in settled(scheduler, moments):
+        sample, x0 = (
+            torch.as_tensor(part).cpu() for part in (moment.sample, moment.pred_original_sample)
+        )
+        yield frame_of(scheduler, moment, (sample, x0))

@@ -14,7 +14,8 @@ from schedulers import SCHEDULERS
 from schedulers.core.coefficients import Coefficients, Contributions, contributions
 from schedulers.core.level import Call
 from schedulers.core.scheduler import Scheduler
-from schedulers.dpm_adaptive import DPMAdaptiveScheduler
+from schedulers.grids.groups import Group
+from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 
 __all__ = [
     "PARTICLES",
@@ -22,7 +23,6 @@ __all__ = [
     "batch",
     "blame",
     "build",
-    "rows_of",
     "schedule",
     "step_settings",
 ]
@@ -51,6 +51,8 @@ class Schedule:
         orders: One per model call: the order at which the rule works there.
         contributions: The weight of x_T, of every call's data prediction and of every noise
             draw in the final sample.
+        ahead: Whether the error of the run decides its calls, and these are the ones to come if
+            no step makes any.
     """
 
     spec: RunSpec
@@ -59,6 +61,7 @@ class Schedule:
     rows: tuple[Coefficients, ...]
     orders: tuple[int, ...]
     contributions: Contributions
+    ahead: bool = False
 
     @property
     def nfe(self) -> int:
@@ -77,31 +80,35 @@ class Schedule:
         return int(made) if made is not None else self.spec.steps
 
 
-def schedule(spec: RunSpec) -> Schedule:
+def schedule(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Schedule:
     """Compute levels, weights and contributions of a run; no model is asked.
+
+    Args:
+        spec: The run.
+        attempts: The steps that a run with adaptive steps found, taken or not; None for those
+            ahead of it.
 
     Raises:
         SpecError: The settings do not go together; ``parameter`` names the control.
     """
-    scheduler = build(spec)
+    scheduler = build(spec, attempts)
     try:
         stages = scheduler.stages
-        settings = step_settings(spec)
-        rows = rows_of(spec, scheduler)
-        orders = tuple(scheduler.effective_order(i, settings) for i in range(len(stages)))
+        rows = scheduler.rows(step_settings(spec))
+        orders = scheduler.orders(rows)
         summary = contributions(rows, stages)
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
-    return Schedule(spec, scheduler, stages, rows, orders, summary)
+    ahead = isinstance(scheduler, DPMAdaptiveScheduler) and attempts is None
+    return Schedule(spec, scheduler, stages, rows, orders, summary, ahead)
 
 
-def build(spec: RunSpec, *, judges: bool = False) -> Scheduler:
+def build(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Scheduler:
     """A fresh scheduler of this spec, after `set_timesteps`.
 
     Args:
         spec: The run.
-        judges: Leave an adaptive scheduler to judge its steps as it goes. Otherwise it gets the
-            steps of a run that was made for this once, so that what it will do is known.
+        attempts: Steps that an adaptive scheduler makes again without judging them.
 
     Raises:
         SpecError: The settings do not go together; ``parameter`` names the control.
@@ -111,20 +118,13 @@ def build(spec: RunSpec, *, judges: bool = False) -> Scheduler:
     settings = {k: _listed(v) for k, v in spec.config if calls[k] == "init"}
     try:
         scheduler = made(**settings)
-        scheduler.set_timesteps(**_times(spec, scheduler))
-        if isinstance(scheduler, DPMAdaptiveScheduler) and not judges:
-            from sampling.adaptive import attempts_of  # which builds its scheduler here
-
-            scheduler.set_timesteps(attempts=attempts_of(spec))
+        if attempts is not None and isinstance(scheduler, DPMAdaptiveScheduler):
+            scheduler.set_timesteps(attempts=attempts)
+        else:
+            scheduler.set_timesteps(**_times(spec, scheduler))
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
     return scheduler
-
-
-def rows_of(spec: RunSpec, scheduler: Scheduler) -> tuple[Coefficients, ...]:
-    """The weights of every model call of a run with these settings."""
-    settings = step_settings(spec)
-    return tuple(scheduler.row(i, settings) for i in range(len(scheduler.stages)))
 
 
 def step_settings(spec: RunSpec) -> dict[str, Value]:

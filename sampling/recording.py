@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +15,8 @@ from sampling.device import choose_device
 from sampling.plan import Schedule, schedule
 from sampling.runner import Frame, initial_sample, run
 from sampling.spec import RunSpec
+from schedulers.grids.groups import Group
+from schedulers.solvers.dpm_adaptive import ARRIVED
 
 __all__ = ["Recorder", "Trajectory", "TrajectoryCache", "trajectory"]
 
@@ -30,6 +33,7 @@ class Trajectory:
         initial: x_T, float32, read-only, shaped as `Frame.sample`.
         samples: float32, read-only, (len(indices), *Frame.sample.shape).
         x0: The data predictions, same shape.
+        keep: How many frames were asked for; None is all of them.
     """
 
     schedule: Schedule
@@ -39,6 +43,7 @@ class Trajectory:
     initial: np.ndarray
     samples: np.ndarray
     x0: np.ndarray
+    keep: int | None = None
 
     @property
     def spec(self) -> RunSpec:
@@ -58,14 +63,14 @@ class Trajectory:
     def thinned(self, keep: int | None) -> Trajectory | None:
         """The same run with the frames that ``keep`` asks for; None if they are not all here."""
         wanted = _spread(self.schedule.nfe, keep)
-        if wanted == self.indices:
+        if keep == self.keep or wanted == self.indices:
             return self
         if not self.complete:
             return None
         samples, x0 = self.samples[list(wanted)], self.x0[list(wanted)]
         for array in (samples, x0):
             array.setflags(write=False)
-        return replace(self, indices=wanted, samples=samples, x0=x0)
+        return replace(self, indices=wanted, samples=samples, x0=x0, keep=keep)
 
     def __len__(self) -> int:
         """Number of kept frames."""
@@ -104,25 +109,46 @@ class Recorder:
         self._device = device
         self._start = time.perf_counter()
         self._initial = initial_sample(plan.spec, plan.scheduler)
-        self._kept = _spread(plan.nfe, keep)
-        self._place = {index: position for position, index in enumerate(self._kept)}
-        shape = (len(self._kept), *self._initial.shape)
-        self._samples = np.empty(shape, np.float32)
-        self._x0 = np.empty(shape, np.float32)
+        self._keep = keep
+        self._wanted = None if plan.ahead else set(_spread(plan.nfe, keep))
+        self._frames: list[Frame] = []
+        self._every = 1
+        self._attempts: list[Group] = []
         self._last = -1
 
     def add(self, frame: Frame) -> None:
         """Take the next frame."""
         self._last = frame.index
-        position = self._place.get(frame.index)
-        if position is not None:
-            self._samples[position] = frame.sample
-            self._x0[position] = frame.pred_original_sample
+        if self._wanted is not None:
+            if frame.index in self._wanted:
+                self._frames.append(frame)
+            return
+        # How many calls there will be is not known: where they become too many, every second of
+        # those so far goes.
+        if frame.attempt is not None and frame.stage.step >= len(self._attempts):
+            self._attempts.append(frame.attempt)
+        late = self._frames and self._frames[-1].index % self._every
+        if late:
+            self._frames.pop()
+        self._frames.append(frame)
+        if self._keep is not None and len(self._frames) > max(self._keep, 2):
+            self._every *= 2
+            last = self._frames[-1]
+            self._frames = [f for f in self._frames if f.index % self._every == 0]
+            if self._frames[-1] is not last:
+                self._frames.append(last)
 
     @property
     def complete(self) -> bool:
         """Whether the last frame of the run has been taken."""
+        if self._plan.ahead:
+            return bool(self._attempts) and self._attempts[-1].landing <= self._lowest
         return self._last == self._plan.nfe - 1
+
+    @property
+    def _lowest(self) -> float:
+        """Where a run ends that decides on its steps as it goes."""
+        return self._plan.stages[-1].target.sigma * math.exp(ARRIVED)
 
     def finish(self) -> Trajectory:
         """The trajectory.
@@ -132,16 +158,22 @@ class Recorder:
         """
         if not self.complete:
             raise RuntimeError(f"the run ended at call {self._last + 1} of {self._plan.nfe}.")
-        for array in (self._initial, self._samples, self._x0):
+        plan = self._plan
+        if plan.ahead:
+            plan = schedule(plan.spec, tuple(self._attempts))
+        samples = np.stack([frame.sample for frame in self._frames])
+        x0 = np.stack([frame.pred_original_sample for frame in self._frames])
+        for array in (self._initial, samples, x0):
             array.setflags(write=False)
         return Trajectory(
-            schedule=self._plan,
+            schedule=plan,
             device=self._device,
             seconds=time.perf_counter() - self._start,
-            indices=self._kept,
+            indices=tuple(frame.index for frame in self._frames),
             initial=self._initial,
-            samples=self._samples,
-            x0=self._x0,
+            samples=samples,
+            x0=x0,
+            keep=self._keep,
         )
 
 
@@ -294,8 +326,9 @@ def trajectory(
     place = choose_device(device)
 
     def compute() -> Trajectory:
-        recorder = Recorder(schedule(spec), place, keep=keep)
-        for frame in run(spec, device=place):
+        plan = schedule(spec)
+        recorder = Recorder(plan, place, keep=keep)
+        for frame in run(spec, plan=plan, device=place):
             recorder.add(frame)
         return recorder.finish()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +16,14 @@ import torch
 from models import MODELS, Model, load
 from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
-from sampling.plan import batch, blame, build, rows_of, step_settings
+from sampling.plan import Schedule, batch, blame, build, step_settings
 from sampling.spec import RunSpec, SpecError
 from schedulers.core.coefficients import Coefficients
 from schedulers.core.level import Call, Level
+from schedulers.core.loop import Moment, drive
 from schedulers.core.scheduler import Scheduler
-from schedulers.rules.exponential import posterior_variance
+from schedulers.grids.groups import Group
+from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 
 __all__ = ["Frame", "initial_sample", "run"]
 
@@ -50,6 +51,7 @@ class Frame:
         pred_original_sample: The data prediction of this call, same shape.
         weights: The row of numbers that made ``sample``.
         accepted: False for a call of a step that an adaptive scheduler tried and did not take.
+        attempt: The step that the call is part of, where the error decides the steps.
     """
 
     index: int
@@ -58,11 +60,13 @@ class Frame:
     pred_original_sample: np.ndarray
     weights: Coefficients
     accepted: bool = True
+    attempt: Group | None = None
 
 
 def run(
     spec: RunSpec,
     *,
+    plan: Schedule | None = None,
     device: str | None = None,
     stop: Event | None = None,
     seconds: float | None = None,
@@ -74,6 +78,7 @@ def run(
 
     Args:
         spec: What to run.
+        plan: Its schedule, where one is at hand: its rows are not made again.
         device: ``"cuda"``, ``"mps"``, ``"cpu"``, or None for `choose_device`'s choice.
         stop: Ends the run early, before the next model call.
         seconds: Ends the run early when this much time has passed since its first frame was
@@ -88,7 +93,7 @@ def run(
     """
     place = choose_device(device)
     end = None if seconds is None else time.monotonic() + seconds
-    frames = _wrapped_frames(spec, place) if place == "cuda" else _frames(spec, place)
+    frames = (_wrapped_frames if place == "cuda" else _frames)(spec, place, plan)
     while not ((stop is not None and stop.is_set()) or (end and time.monotonic() > end)):
         frame = next(frames, None)
         if frame is None:
@@ -136,8 +141,8 @@ def image_of(spec: RunSpec, sigma: float, device: str) -> torch.Tensor:
     owners = generators(spec.seed, spec.samples)
     x = (unit_noise(batch(MODELS[spec.model], spec.samples)[1:], owners) * sigma).to(device)
     with torch.inference_mode(), _threads_for(x):
-        for image, _ in _step_form(build(spec), denoiser(spec, device), x, owners, {}):
-            x = image
+        for moment in drive(build(spec), denoiser(spec, device), x, generator=owners):
+            x = moment.sample
     return x
 
 
@@ -150,36 +155,71 @@ def _flat(spec: RunSpec, x: torch.Tensor) -> torch.Tensor:
 # --- the loop ---------------------------------------------------------------------------------
 
 
-def _frames(spec: RunSpec, device: str) -> Iterator[Frame]:
+def _frames(spec: RunSpec, device: str, plan: Schedule | None = None) -> Iterator[Frame]:
     """Every frame of a run; takes and yields only what pickles."""
     scheduler = build(spec)
-    stages = scheduler.stages
-    rows = rows_of(spec, scheduler)
+    rows = plan.rows if plan is not None and not plan.ahead else None
     _check_levels(scheduler)
     owners = generators(spec.seed, spec.samples)
     denoise = denoiser(spec, device)
     x = initial_state(spec, scheduler, owners, device)
-    drive = _DRIVERS[scheduler.call_form]
-    pairs = drive(scheduler, denoise, x, owners, dict(step_settings(spec)))
+    settings: dict[str, Any] = dict(step_settings(spec))
+    moments = settled(scheduler, drive(scheduler, denoise, x, generator=owners, **settings))
     download = _Download(device)
-    waiting: list[Callable[[], Pair]] = []
-    sent = 0
+    waiting: list[tuple[Moment, Callable[[], Pair]]] = []
     while True:
         # Entered per step: between two yields both would leak into the caller's thread.
         with torch.inference_mode(), _threads_for(x):
             try:
-                pair = next(pairs, None)
+                moment = next(moments, None)
             except (ValueError, TypeError) as error:
                 raise blame(spec, error) from error
-            if pair is not None:
-                waiting.append(download.send(_flat(spec, pair[0]), _flat(spec, pair[1])))
-        while waiting and (pair is None or len(waiting) > download.behind):
-            sample, x0 = waiting.pop(0)()
-            taken = sent not in scheduler.rejected
-            yield Frame(sent, stages[sent], read_only(sample), read_only(x0), rows[sent], taken)
-            sent += 1
-        if pair is None:
+            if moment is not None:
+                pair = (_flat(spec, part) for part in (moment.sample, moment.pred_original_sample))
+                waiting.append((moment, download.send(*pair)))
+        while waiting and (moment is None or len(waiting) > download.behind):
+            sent, collect = waiting.pop(0)
+            yield frame_of(scheduler, sent, collect(), None if rows is None else rows[sent.index])
+        if moment is None:
             return
+
+
+def settled(scheduler: Scheduler, moments: Iterator[Moment]) -> Iterator[Moment]:
+    """Moments whose fate is known: those of a step that is judged come together after it."""
+    if not isinstance(scheduler, DPMAdaptiveScheduler):
+        yield from moments
+        return
+    waiting: list[Moment] = []
+    for moment in moments:
+        waiting.append(moment)
+        if scheduler.completes(moment.index):
+            yield from waiting
+            waiting.clear()
+
+
+def frame_of(
+    scheduler: Scheduler, moment: Moment, pair: Pair, row: Coefficients | None = None
+) -> Frame:
+    """What is kept of a moment.
+
+    Args:
+        scheduler: Who made it.
+        moment: The moment, settled.
+        pair: Its sample and data prediction on the host.
+        row: The coefficients of the call, where they are known.
+    """
+    i, stages, attempt = moment.index, scheduler.stages, None
+    if isinstance(scheduler, DPMAdaptiveScheduler):
+        attempt = scheduler.attempts[stages[i].step]
+    return Frame(
+        index=i,
+        stage=stages[i],
+        sample=read_only(pair[0]),
+        pred_original_sample=read_only(pair[1]),
+        weights=scheduler.row(i) if row is None else row,
+        accepted=attempt is None or attempt.accepted,
+        attempt=attempt,
+    )
 
 
 def _check_levels(scheduler: Scheduler) -> None:
@@ -217,7 +257,8 @@ def _threads_for(x: torch.Tensor) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _gpu_seconds(spec: RunSpec, device: str) -> int:
+def _gpu_seconds(spec: RunSpec, device: str, plan: Schedule | None = None) -> int:
+    del device, plan
     return min(120, 10 + spec.steps * spec.samples // 50)
 
 
@@ -242,123 +283,6 @@ def denoiser(spec: RunSpec, device: str) -> Denoise:
         return x0.reshape(shape)
 
     return denoise
-
-
-def _step_form(
-    scheduler: Scheduler,
-    denoise: Denoise,
-    x: torch.Tensor,
-    owners: list[torch.Generator],
-    settings: dict[str, Any],
-) -> Iterator[Pair]:
-    """The common call form: one `step` per model call."""
-    answer = _answer_of(scheduler)
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        settings = {"generator": owners, **settings}
-    begin = getattr(scheduler, "set_begin_index", None)
-    if begin is not None:
-        begin(0)  # a first time that occurs twice is no start in the middle
-    # The models here take the sample as it is: asked once, for the schedulers that insist.
-    scheduler.scale_model_input(x, scheduler.timesteps[0])
-    calls = zip(scheduler.stages, scheduler.timesteps, strict=True)
-    for i, (stage, t) in enumerate(calls):
-        output = answer(i, x, denoise(x, stage.here))
-        result = scheduler.step(output, t, x, **settings)
-        x = result.prev_sample
-        yield x, result.pred_original_sample
-
-
-def _karras_ve(
-    scheduler: Any,  # noqa: ANN401 - the methods of this call form are KarrasVe's own
-    denoise: Denoise,
-    x: torch.Tensor,
-    owners: list[torch.Generator],
-    settings: dict[str, Any],
-) -> Iterator[Pair]:
-    """Karras et al. (2022), algorithm 2: churn, Euler, correction unless the target is clean."""
-    answer = _answer_of(scheduler)
-    stages = scheduler.stages
-    levels = sorted((float(sigma) for sigma in scheduler.sigmas), reverse=True)
-    i = 0
-    for sigma, target in zip(levels, levels[1:], strict=False):
-        x_hat, sigma_hat = scheduler.add_noise_to_input(x, sigma, generator=owners)
-        output = answer(i, x_hat, denoise(x_hat, stages[i].here))
-        euler = scheduler.step(output, sigma_hat, target, x_hat)
-        x = euler.prev_sample
-        yield x, euler.pred_original_sample
-        i += 1
-        if target == 0.0:
-            return
-        output = answer(i, x, denoise(x, stages[i].here))
-        corrected = scheduler.step_correct(output, sigma_hat, target, x_hat, x, euler.derivative)
-        x = corrected.prev_sample
-        yield x, corrected.pred_original_sample
-        i += 1
-
-
-def _score_sde(
-    scheduler: Any,  # noqa: ANN401 - the methods of this call form are the score SDE's own
-    denoise: Denoise,
-    x: torch.Tensor,
-    owners: list[torch.Generator],
-    settings: dict[str, Any],
-) -> Iterator[Pair]:
-    """Song et al. (2021), algorithm 1: at each level the corrector's calls, then the predictor's."""
-    answer = _answer_of(scheduler)
-    stages = scheduler.stages
-    each = 1 + scheduler.config["correct_steps"]
-    for i, stage in enumerate(stages):
-        t = scheduler.timesteps[i // each]
-        output = answer(i, x, denoise(x, stage.here))
-        if i % each < each - 1:
-            result = scheduler.step_correct(output, x, owners, timestep=t)
-        else:
-            result = scheduler.step_pred(output, t, x, owners)
-        x = result.prev_sample
-        yield x, result.pred_original_sample
-
-
-_DRIVERS: dict[str, Callable[..., Iterator[Pair]]] = {
-    "step": _step_form,
-    "adaptive": _step_form,  # of steps that are judged already
-    "karras_ve": _karras_ve,
-    "score_sde": _score_sde,
-}
-
-Answer = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def _answer_of(scheduler: Scheduler) -> Answer:
-    """How the data prediction of call i becomes what this scheduler expects a model to return."""
-    weights = [scheduler.output_weights(i) for i in range(len(scheduler.stages))]
-    variance = scheduler.config.get("variance_type")
-
-    def answer(i: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-        on_x, on_x0 = weights[i]
-        output = x0 if on_x0 == 1.0 else x0 * on_x0
-        if on_x != 0.0:
-            output = output.add(x, alpha=on_x)
-        if variance not in ("learned", "learned_range"):
-            return output
-        half = torch.full_like(x, _second_half(variance, scheduler.stages[i]))
-        return torch.cat([output, half], dim=1)
-
-    return answer
-
-
-def _second_half(variance_type: str, stage: Call) -> float:
-    """What stands in for the variance channels that the embedded models do not have.
-
-    The variance of the posterior q(x_prev | x, x0), which is the best one for data known exactly
-    and the one that the scheduler's rows speak of: given as it is for ``"learned"``, as the lower
-    end -1 of its range for ``"learned_range"``.
-
-    References:
-        Nichol, Dhariwal 2021. Improved DDPM. arXiv 2102.09672, equation 15.
-    """
-    if variance_type == "learned_range":
-        return -1.0
-    return max(posterior_variance(stage.here, stage.target), 1e-20)
 
 
 # --- to the host ------------------------------------------------------------------------------

@@ -487,7 +487,9 @@ def _adaptive_chip(facts: Facts) -> Iterator[Chip]:
     refused = sum(1 for i in plan.scheduler.rejected if not _corrects(plan.rows[i]))
     yield Chip(
         "adaptive",
-        f"{plan.steps} steps taken, {refused} rejected",
+        f"{plan.steps} steps if none is rejected"
+        if plan.ahead
+        else f"{plan.steps} steps taken, {refused} rejected",
         why="The scheduler takes every step at two orders. Where they differ by more than rtol "
         f"({short(float(facts.settings['rtol']))} of the sample) and atol "
         f"({short(float(facts.settings['atol']))}) allow, it goes back and tries a shorter one. "

@@ -13,6 +13,7 @@ import json
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -36,7 +37,9 @@ from sampling import schedule as plan_of
 from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from schedulers.facts.quirks import Quirk
+from schedulers.grids.groups import Group
 from schedulers.interface.params import Parameter
+from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 from visualize.about import about, active_quirks, grids, own_quirks, spellings
 from visualize.encode import b64, numbers
 from visualize.explain import chips, columns, equations
@@ -57,6 +60,8 @@ API_SECONDS = 60.0
 QUEUE_SECONDS = 3.0
 MESSAGE_SECONDS = 1 / 60
 MAX_JSON = 60_000
+REMEMBERED = 64
+"""Runs with adaptive steps whose steps are remembered: a few hundred numbers each."""
 
 
 class Explorer:
@@ -91,7 +96,9 @@ class Explorer:
         self.device = choose_device(device)
         self.cache = TrajectoryCache(cache_bytes)
         self._slots = threading.BoundedSemaphore(workers)
-        self._plan = functools.lru_cache(maxsize=64)(plan_of)
+        self._plans = functools.lru_cache(maxsize=64)(plan_of)
+        self._attempts: OrderedDict[RunSpec, tuple[Group, ...]] = OrderedDict()
+        self._lock = threading.Lock()
         self._reach = functools.lru_cache(maxsize=64)(_reach)
         self.api_schedule = asking(self._told)
         self.api_run = asking(self._run)
@@ -128,7 +135,11 @@ class Explorer:
         }
 
     def schedule(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Levels, weights, chips, equations of a run; asks no model, takes milliseconds."""
+        """Levels, weights, chips, equations of a run; asks no model, takes milliseconds.
+
+        Of a run whose error decides its steps it tells those that the run found, if it was made
+        before; else, with ``"ahead": True``, those to come if no step makes an error.
+        """
         return _answer(lambda: self._schedule(RunSpec.from_dict(settings)))
 
     def film(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +178,7 @@ class Explorer:
             model = self._model(spec, device)
             found = self.cache.find(spec, device, _kept(spec))
             if found is not None:
-                yield {"done": True, "film": film_of(found, model) | {"cached": True}}
+                yield {"done": True, "film": self._film_of(found, device, True)}
                 return
             yield from self._stream(plan, model, device, stop, seconds)
         except SpecError as error:
@@ -187,6 +198,7 @@ class Explorer:
             "spec": spec.to_dict(),
             "query": spec.to_query(),
             "live": is_live(plan),
+            "ahead": plan.ahead,
             "steps": plan.steps,
             "nfe": plan.nfe,
             "columns": columns(plan),
@@ -202,6 +214,30 @@ class Explorer:
             },
             "errors": {},
         }
+
+    def _plan(self, spec: RunSpec) -> Schedule:
+        """What a run will do; of one with adaptive steps what it did, where it was made before."""
+        with self._lock:
+            attempts = self._attempts.get(spec)
+        return self._plans(spec, attempts)
+
+    def _found(self, made: Trajectory) -> None:
+        """Remember the steps that a run with adaptive steps found."""
+        scheduler = made.schedule.scheduler
+        if not isinstance(scheduler, DPMAdaptiveScheduler):
+            return
+        with self._lock:
+            self._attempts[made.spec] = scheduler.attempts
+            while len(self._attempts) > REMEMBERED:
+                self._attempts.popitem(last=False)
+
+    def _film_of(self, made: Trajectory, device: str, cached: bool) -> dict[str, Any]:
+        """A film as JSON; with what the run did, where the page could not know it before."""
+        film = film_of(made, self._model(made.spec, device)) | {"cached": cached}
+        if SCHEDULERS[made.spec.scheduler].call_form != "adaptive":
+            return film
+        self._found(made)
+        return film | {"schedule": self._schedule(made.spec)}
 
     def _placed(self, settings: Mapping[str, Any]) -> tuple[RunSpec, str]:
         """The spec and the device that a question names."""
@@ -224,7 +260,7 @@ class Explorer:
     def _film(self, spec: RunSpec, device: str) -> dict[str, Any]:
         found = self.cache.find(spec, device, _kept(spec))
         if found is not None:
-            return film_of(found, self._model(spec, device)) | {"cached": True}
+            return self._film_of(found, device, True)
         plan = self._plan(spec)
         if not is_live(plan):
             control = "samples" if spec.samples > LIVE_SAMPLES else "steps"
@@ -234,9 +270,8 @@ class Explorer:
                 f"(at most {LIVE_CALLS} calls, {LIVE_SAMPLES} samples and {LIVE_WORK} calls times "
                 "samples): use Run live.",
             )
-        model = self._model(spec, device)
-        made, cached = self._made(plan, device, FILM_SECONDS)
-        return film_of(made, model) | {"cached": cached}
+        made, cached = self._made(plan, device, FILM_SECONDS, LIVE_CALLS)
+        return self._film_of(made, device, cached)
 
     def _told(self, spec: RunSpec, device: str) -> dict[str, Any]:
         self._device(device)  # refused as by a run, though nothing is computed there
@@ -249,25 +284,42 @@ class Explorer:
         return {
             "ok": True,
             "spec": spec.to_dict(),
-            "nfe": plan.nfe,
-            "film": film_of(made, self._model(spec, place)) | {"cached": cached},
+            "nfe": made.schedule.nfe,
+            "film": self._film_of(made, place, cached),
             "final": b64(np.nan_to_num(made.samples[-1])),
         }
 
-    def _made(self, plan: Schedule, device: str, seconds: float) -> tuple[Trajectory, bool]:
-        """The run, and whether the cache had it."""
+    def _made(
+        self, plan: Schedule, device: str, seconds: float, most: int | None = None
+    ) -> tuple[Trajectory, bool]:
+        """The run, and whether the cache had it.
+
+        Args:
+            plan: The run.
+            device: Where to compute.
+            seconds: How long it may take.
+            most: How many calls it may make, where its error decides that; None for any number.
+        """
         spec = plan.spec
         return self.cache.get(
-            spec, device, lambda: self._compute(plan, device, seconds), _kept(spec)
+            spec, device, lambda: self._compute(plan, device, seconds, most), _kept(spec)
         )
 
-    def _compute(self, plan: Schedule, device: str, seconds: float) -> Trajectory:
+    def _compute(
+        self, plan: Schedule, device: str, seconds: float, most: int | None = None
+    ) -> Trajectory:
         if not self._slots.acquire(timeout=QUEUE_SECONDS):
             raise SpecError("", "The server is busy with other runs: try again in a moment.")
         try:
             recorder = Recorder(plan, device, keep=_kept(plan.spec))
-            for frame in run(plan.spec, device=device, seconds=seconds):
+            for frame in run(plan.spec, plan=plan, device=device, seconds=seconds):
                 recorder.add(frame)
+                if plan.ahead and most is not None and frame.index >= most:
+                    raise SpecError(
+                        "config.rtol",
+                        f"rtol, atol: the error asks for more than {most} model calls, which is "
+                        "more than a drag re-runs: choose larger ones, or use Run live.",
+                    )
             if not recorder.complete:
                 raise SpecError("steps", f"steps: the run took more than {seconds:g} seconds.")
             return recorder.finish()
@@ -285,7 +337,7 @@ class Explorer:
         recorder = Recorder(plan, device, keep=_kept(plan.spec))
         end = time.monotonic() + seconds
         shown = 0.0
-        for frame in run(plan.spec, device=device, stop=stop, seconds=seconds):
+        for frame in run(plan.spec, plan=plan, device=device, stop=stop, seconds=seconds):
             recorder.add(frame)
             now = time.monotonic()
             if plan.nfe <= LIVE_CALLS or now - shown >= MESSAGE_SECONDS:
@@ -298,7 +350,7 @@ class Explorer:
             return
         made = recorder.finish()
         self.cache.store(made)
-        yield {"done": True, "film": film_of(made, model)}
+        yield {"done": True, "film": self._film_of(made, device, False)}
 
     def _model(self, spec: RunSpec, device: str) -> Model:
         options: dict[str, Any] = dict(spec.options)

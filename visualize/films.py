@@ -80,7 +80,11 @@ def moment(frame: Frame, plan: Schedule, model: Model) -> dict[str, Any]:
     scale = _scales([frame.stage.target])
     ones = np.ones(1)
     sample, x0 = frame.sample[None], frame.pred_original_sample[None]
-    message: dict[str, Any] = {"index": frame.index, "frames": plan.nfe, "kind": info.kind}
+    message: dict[str, Any] = {
+        "index": frame.index,
+        "frames": max(plan.nfe, frame.index + 1),  # adaptive steps may need more than planned
+        "kind": info.kind,
+    }
     if info.kind == "image":
         encode = b64 if len(frame.sample) <= 8 else jpeg_sheet
         return message | {

@@ -286,14 +286,15 @@ class Explore {
     this.schedule = answer;
     this.anew = false;
     if (longer) {
-      if (this.pendingStep >= answer.nfe || this.pendingStep < 0) {
+      if (!answer.ahead && (this.pendingStep >= answer.nfe || this.pendingStep < 0)) {
         this.linkNotes.push(`“step=${this.pendingStep + 1}”: this run has 1 to ${answer.nfe}.`);
         this.chips.setLink([...this.linkNotes]);
       }
       const wanted = this.pendingStep ?? Math.round(this.place * (answer.nfe - 1));
       this.cursor = clamp(wanted, 0, answer.nfe - 1);
     }
-    if (this.pendingStep !== undefined) {
+    // A run whose error decides its steps tells how many there are when it was made.
+    if (this.pendingStep !== undefined && !answer.ahead) {
       this.place = answer.nfe > 1 ? this.cursor / (answer.nfe - 1) : 0;
       this.pendingStep = undefined;
     }
@@ -345,6 +346,7 @@ class Explore {
     // A newer film may have overtaken this one while it was decoded, or a live run begun.
     if (this.running || (this.filmAt !== undefined && meta.at < this.filmAt)) return;
     this.filmAt = meta.at;
+    if (answer.schedule) this.gotSchedule(answer.schedule, { ...meta, still: true });
     this.#showFilm(film);
     this.chips.setExtra(this.#runChips(film));
     this.#painted("film", meta);
@@ -618,6 +620,9 @@ class Explore {
       return;
     }
     this.filmAt = performance.now();
+    if (answer?.schedule) {
+      this.gotSchedule(answer.schedule, { at: this.filmAt, spec: running.spec, still: true });
+    }
     this.#showFilm(film);
     this.chips.setExtra(this.#runChips(film));
     this.select(this.schedule.nfe - 1, false);

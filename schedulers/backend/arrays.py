@@ -24,9 +24,11 @@ BACKENDS: dict[type, Backend] = {np.ndarray: _NUMPY}
 @cache
 def torch_backend() -> TorchBackend:
     """The torch backend, made when the first tensor is seen."""
-    from .torch_arrays import TorchBackend
+    from . import torch_arrays
 
-    return TorchBackend()
+    made = torch_arrays.TorchBackend()
+    BACKENDS[made.torch.Tensor] = made
+    return made
 
 
 @cache
@@ -55,7 +57,7 @@ def backend_of(x: Array, name: str) -> Backend:
         return _NUMPY
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return BACKENDS.setdefault(torch.Tensor, torch_backend())
+        return torch_backend()
     raise TypeError(f"{name} is a {type(x).__name__}; pass a torch tensor or a NumPy array.")
 
 
@@ -115,29 +117,10 @@ def host_view(array: Any) -> Any:
 
 
 def view_position(view: Any, own: Any) -> int | None:
-    """Position of a one-element view inside a tensor of ours, found without reading either.
-
-    A loop over a tensor yields views of it; where they lie tells which they are, so that a value
-    on a device need not be fetched to be known.
-
-    Args:
-        view: What a caller passed.
-        own: A tensor of ours, one-dimensional.
-
-    Returns:
-        The index, or None if ``view`` is not such a view.
-    """
+    """See ``Backend.position_of``; None where the two are not even of one kind."""
     if type(view) is not type(own) or not hasattr(own, "data_ptr"):
         return None
-    if view.dtype is not own.dtype or view.device != own.device or view.numel() != 1:
-        return None
-    if view._base is own and own.is_contiguous():
-        return int(view.storage_offset() - own.storage_offset())
-    if own.device.type == "meta":  # where every address is 0
-        return None
-    position, rest = divmod(view.data_ptr() - own.data_ptr(), own.element_size())
-    inside = rest == 0 and 0 <= position < own.numel() and own.is_contiguous()
-    return position if inside else None
+    return backend_of(own, "own").position_of(view, own)
 
 
 __all__ = [

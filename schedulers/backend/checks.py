@@ -341,19 +341,6 @@ def is_whole(dtype: Any) -> bool:
     return "int" in str(dtype)
 
 
-def refuse_integer(timestep: Any, name: str) -> None:
-    """Float schedulers take entries of ``timesteps``; an index would be mistaken for one.
-
-    Raises:
-        ValueError: The timestep is an integer.
-    """
-    if isinstance(timestep, int) or is_whole(getattr(timestep, "dtype", None)):
-        raise ValueError(
-            f"timestep={timestep!r} is an integer; {name} takes an entry of scheduler.timesteps, "
-            "not its index."
-        )
-
-
 def check_pair(
     model_output: Any,
     sample: Any,

@@ -57,8 +57,8 @@ class NumpyBackend(Backend):
                 total = total.astype(np.float32)
         return np.asarray(total)
 
-    def scaled(self, x: Array, factor: float) -> Array:
-        return np.asarray(np.multiply(x, factor, dtype=x.dtype))
+    def factor(self, weight: float, dtype: Dtype) -> Any:
+        return weight
 
     def copied(self, x: Array) -> Array:
         return x.copy()
@@ -95,12 +95,6 @@ class NumpyBackend(Backend):
     def root32(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(np.sqrt(x))
 
-    def log32(self, x: float) -> float:
-        return float(np.log(np.float32(x)))
-
-    def exp32(self, x: float) -> float:
-        return float(np.exp(np.float32(x)))
-
     def broadcast(self, values: Array, like: Array) -> Array:
         column = np.atleast_1d(np.asarray(values)).astype(like.dtype)
         return column.reshape(column.shape + (1,) * (like.ndim - column.ndim))
@@ -133,6 +127,12 @@ class NumpyBackend(Backend):
 
     def own(self, array: np.ndarray) -> Array:
         return array
+
+    def position_of(self, view: Array, own: Array) -> int | None:
+        return None  # what lies on the host is read
+
+    def with_channels(self, x: Array, value: float) -> Array:
+        return np.concatenate([x, np.full_like(x, value)], axis=1)
 
     def join(self, parts: list[Array]) -> Array:
         return np.concatenate(parts)

@@ -60,6 +60,12 @@ class Backend(Protocol):
         """Terms as ``total`` wants them; of a term of weight 1 in front nothing is multiplied."""
         ...
 
+    def prepare_row(self, dtype: Dtype, weights: Sequence[float]) -> Sum:
+        """``prepare`` of weights, one for each array at hand; those of weight 0 are left out."""
+        terms = [(weight, source) for source, weight in enumerate(weights) if weight]
+        terms.sort(key=lambda term: term[0] != 1.0)
+        return self.prepare(terms, dtype)
+
     def total(self, terms: Sum, arrays: Sequence[Array]) -> Array:
         """``sum(w * arrays[source])``, a new array; zeros like the first without terms.
 
@@ -80,8 +86,8 @@ class Backend(Protocol):
         wide = [self.cast(a, dtype) if i in used else None for i, a in enumerate(arrays)]
         return self.total(self.prepare(terms, dtype), wide)
 
-    def scaled(self, x: Array, factor: float) -> Array:
-        """``factor * x`` in the dtype of x."""
+    def factor(self, weight: float, dtype: Dtype) -> Any:
+        """A weight by which arrays of a dtype are multiplied as often as wanted."""
         ...
 
     def copied(self, x: Array) -> Array:
@@ -139,14 +145,6 @@ class Backend(Protocol):
         """The library's own float32 square root, which torch rounds as the machine likes."""
         ...
 
-    def log32(self, x: float) -> float:
-        """The library's own float32 logarithm."""
-        ...
-
-    def exp32(self, x: float) -> float:
-        """The library's own float32 exponential."""
-        ...
-
     # --- shapes and tables --------------------------------------------------------------------
 
     def own(self, array: np.ndarray) -> Array:
@@ -159,6 +157,25 @@ class Backend(Protocol):
 
     def split_channels(self, x: Array, channels: int) -> tuple[Array, Array]:
         """The first channels (axis 1) and the rest."""
+        ...
+
+    def position_of(self, view: Array, own: Array) -> int | None:
+        """Position of a one-element view inside an array of ours, found without reading either.
+
+        A loop over a tensor yields views of it; where they lie tells which they are, so that a
+        value on a device need not be fetched to be known.
+
+        Args:
+            view: What a caller passed.
+            own: An array of ours, one-dimensional.
+
+        Returns:
+            The index, or None if ``view`` is not such a view.
+        """
+        ...
+
+    def with_channels(self, x: Array, value: float) -> Array:
+        """As many channels (axis 1) again, filled with a value."""
         ...
 
     def join(self, parts: list[Array]) -> Array:

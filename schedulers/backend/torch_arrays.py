@@ -9,6 +9,7 @@ import numpy as np
 
 from .noise import drawn, numpy_noise, wrong_generator
 from .protocol import Array, Backend, Dtype, Generator, Sum, Terms, require_values
+from .tracing import settle
 
 
 class TorchBackend(Backend):
@@ -17,6 +18,7 @@ class TorchBackend(Backend):
     def __init__(self) -> None:
         import torch
 
+        settle()
         self.torch = torch
         self.float32 = torch.float32
         self.computed: Mapping[Dtype, Dtype] = {
@@ -70,6 +72,22 @@ class TorchBackend(Backend):
             return source, self._scale(weight, dtype), None, tuple(rest)
         return source, None, rest[0] if rest else None, tuple(rest[1:])
 
+    def prepare_row(self, dtype: Dtype, weights: Sequence[float]) -> Sum:
+        terms: list[tuple[float, int]] = []
+        one, source = -1, 0
+        for weight in weights:
+            if weight == 1.0 and one < 0:
+                one = source
+            elif weight:
+                terms.append((weight, source))
+            source += 1
+        if one >= 0:
+            return (one, None, terms[0], tuple(terms[1:])) if terms else (one, None, None, ())
+        if not terms:
+            return -1, dtype, None, ()
+        weight, source = terms[0]
+        return source, self._scale(weight, dtype), None, tuple(terms[1:])
+
     def weigh(self, terms: Terms, arrays: Sequence[Array], dtype: Dtype) -> Array:
         used = {source for _, source in terms} or {0}
         wide = [self.cast(a, dtype) if i in used else None for i, a in enumerate(arrays)]
@@ -79,10 +97,14 @@ class TorchBackend(Backend):
 
     def _scale(self, weight: float, dtype: Dtype) -> Any:
         """A factor of arrays: a tensor without axes, since torch wraps a float anew each time."""
-        with self.torch.inference_mode(False):
-            scale = self.torch.scalar_tensor(weight, dtype=dtype)
+        torch = self.torch
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                scale = torch.scalar_tensor(weight, dtype=dtype)
+        else:
+            scale = torch.scalar_tensor(weight, dtype=dtype)
         # Inside a mode that makes other tensors than plain ones, what is kept must not be one.
-        return scale if type(scale) is self.torch.Tensor else weight
+        return scale if type(scale) is torch.Tensor else weight
 
     def total(self, terms: Sum, arrays: Sequence[Array]) -> Array:
         source, scale, second, rest = terms
@@ -101,8 +123,9 @@ class TorchBackend(Backend):
             raise _misfits(arrays) or error from None
         return total
 
-    def scaled(self, x: Array, factor: float) -> Array:
-        return x.mul(factor)
+    def factor(self, weight: float, dtype: Dtype) -> Any:
+        # In half precision a number is exact where a tensor of it would be rounded first.
+        return weight if self.computed[dtype] is not dtype else self._scale(weight, dtype)
 
     def copied(self, x: Array) -> Array:
         return x.clone()
@@ -157,12 +180,6 @@ class TorchBackend(Backend):
     def root32(self, x: np.ndarray) -> np.ndarray:
         return np.asarray((self.tensor(x) ** 0.5).numpy())
 
-    def log32(self, x: float) -> float:
-        return float(self.torch.tensor(x, dtype=self.float32).log())
-
-    def exp32(self, x: float) -> float:
-        return float(self.torch.tensor(x, dtype=self.float32).exp())
-
     def broadcast(self, values: Array, like: Array) -> Array:
         column = self.torch.as_tensor(values).to(device=like.device, dtype=like.dtype)
         column = column.reshape(-1) if column.ndim == 0 else column
@@ -198,6 +215,20 @@ class TorchBackend(Backend):
 
     def own(self, array: np.ndarray) -> Array:
         return self.tensor(array)
+
+    def position_of(self, view: Array, own: Array) -> int | None:
+        if view.dtype is not own.dtype or view.device != own.device or view.numel() != 1:
+            return None
+        if view._base is own and own.is_contiguous():
+            return int(view.storage_offset() - own.storage_offset())
+        if own.device.type == "meta":  # where every address is 0
+            return None
+        position, rest = divmod(view.data_ptr() - own.data_ptr(), own.element_size())
+        inside = rest == 0 and 0 <= position < own.numel() and own.is_contiguous()
+        return position if inside else None
+
+    def with_channels(self, x: Array, value: float) -> Array:
+        return self.torch.cat([x, self.torch.full_like(x, value)], dim=1)
 
     def join(self, parts: list[Array]) -> Array:
         return self.torch.cat(parts)

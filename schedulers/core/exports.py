@@ -94,6 +94,27 @@ class PublicArray:
         scheduler._assign(self.name, value)
 
 
+class Setting:
+    """An attribute that upstream copies out of the config and goes by: here it is the config's."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn its own name."""
+        self.name = name
+
+    def __get__(self, scheduler: Scheduler | None, owner: type | None = None) -> Any:
+        """The value; a list as a tuple, since nothing would heed what is written into it."""
+        if scheduler is None:
+            return self
+        value = scheduler.config[self.name]
+        return tuple(value) if isinstance(value, list) else value
+
+    def __set__(self, scheduler: Scheduler, value: Any) -> None:
+        """Replace it, checked like an argument of the constructor."""
+        value = list(value) if isinstance(value, tuple) else value
+        known = next(p for p in scheduler.parameters() if p.name == self.name)
+        scheduler.register_to_config(**{self.name: known.check(value)})
+
+
 class Absent:
     """A name that a base has and a class has not: asking whether it is there says no."""
 

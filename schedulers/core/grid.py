@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .level import Call, Level
 
 Float64 = NDArray[np.float64]
+#: Rules whose kernels are kept of one grid.
+MOST_RULES = 256
 #: Rows made into values of a kind, in C.
 _LEVEL: Any = functools.partial(tuple.__new__, Level)
 _CALL: Any = functools.partial(tuple.__new__, Call)
@@ -34,7 +36,18 @@ class Request(NamedTuple):
 
 
 class Kernels(dict[Any, Any]):
-    """Kernels of one rule on one grid: shared by whoever stands on it, and made again after a load."""
+    """Kernels of one rule on one grid: shared by whoever stands on it, and made again after a load.
+
+    Attributes:
+        updates: What the calls do, of which the kernels are made.
+        factors: By what the model's input is multiplied.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        super().__init__()
+        self.updates: dict[Any, Any] = {}
+        self.factors: dict[Any, Any] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: what it holds is never changed."""
@@ -121,7 +134,26 @@ class Grid:
         The second, because image-to-image may start inside a pair and must not skip a level; but
         a run from the start starts at the start.
         """
-        return positions_of(self.times.tolist())
+        times = self.times.tolist()
+        first: dict[float, int] = {}
+        second: dict[float, int] = {}
+        for i, t in enumerate(times):
+            if t not in first:
+                first[t] = i
+            else:
+                second.setdefault(t, i)
+        return {**first, **second, **({times[0]: 0} if times else {})}
+
+    @functools.cached_property
+    def lams(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Half log-SNR at which each call is made, and of the sample after it."""
+        n = len(self.alpha)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lams = np.log(
+                np.append(self.alpha, self.to_alpha) / np.append(self.sigma, self.to_sigma)
+            )
+        here = tuple(lams.tolist())
+        return here[:n], here[n:]
 
     def levels_at(self, indices: Sequence[int]) -> tuple[Float64, Float64]:
         """Alpha and sigma of the calls at these positions; one past the last is where it leads."""
@@ -132,20 +164,10 @@ class Grid:
         return alpha[indices], sigma[indices]
 
     def kernels_of(self, rule: Hashable) -> Kernels:
-        """Where the kernels of a rule are kept."""
+        """Where the kernels of a rule are kept; rules may be many, where they hold a function."""
+        if len(self.kernels) >= MOST_RULES:
+            self.kernels.clear()
         return self.kernels.setdefault(rule, Kernels())
-
-
-def positions_of(times: Sequence[float]) -> dict[float, int]:
-    """See ``Grid.positions``."""
-    first: dict[float, int] = {}
-    second: dict[float, int] = {}
-    for i, t in enumerate(times):
-        if t not in first:
-            first[t] = i
-        else:
-            second.setdefault(t, i)
-    return {**first, **second, **({times[0]: 0} if times else {})}
 
 
 def _over(i: int, parts: int) -> int:

@@ -55,10 +55,16 @@ class Rule:
         prediction_type: What the model returns.
     """
 
-    keeps: ClassVar[frozenset[str]] = frozenset()
-    depth: ClassVar[int] = 1
     defaults: ClassVar[StepArguments] = ()
     prediction_type: str
+    if TYPE_CHECKING:  # of the class, or of each rule
+
+        @property
+        def keeps(self) -> frozenset[str]: ...  # noqa: D102
+        @property
+        def depth(self) -> int: ...  # noqa: D102
+    else:
+        keeps, depth = frozenset(), 1
 
     def read(self, call: Call) -> Reading:
         """How the model output of a call is read."""
@@ -81,5 +87,8 @@ class Rule:
     def row(
         self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments
     ) -> Coefficients:
-        """The coefficients of call ``i``; arguments as for ``update``."""
-        raise TypeError(f"{type(self).__name__} must say what its calls weigh.")
+        """The coefficients of call ``i``; arguments as for ``update``.
+
+        A rule has a row of its own, or an update.
+        """
+        return self.update(grid, i, past, arguments).row

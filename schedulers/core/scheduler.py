@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import math
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -19,7 +21,6 @@ from ..backend.arrays import (
     host_values,
     torch_backend,
     torch_is_installed,
-    view_position,
 )
 from ..backend.checks import (
     MOST_STEPS,
@@ -51,6 +52,8 @@ from .rule import Rule, StepArguments, Update
 
 #: Kernels kept of one rule and grid; only step arguments that change all the time reach it.
 MOST_KERNELS = 4096
+#: Variance types with which the model returns a variance beside its prediction.
+LEARNED = ("learned", "learned_range")
 Levels = tuple[np.ndarray, np.ndarray]
 
 
@@ -111,6 +114,8 @@ class Scheduler(ConfigMixin):
     _follows_model_dtype: ClassVar[bool] = False
     #: Whether noise is drawn in float32 whatever the model returns.
     _noise_in_float32: ClassVar[bool] = False
+    #: Whether the calls that follow one are known beforehand.
+    _folds_ahead: ClassVar[bool] = True
     #: Whether noise is drawn in every step, also where it weighs nothing, as upstream.
     draws_idly: bool = False
 
@@ -126,6 +131,8 @@ class Scheduler(ConfigMixin):
     _exports: Exports
     #: What is remembered of past calls, newest first: (x, x0, eps, landed) of each.
     _memory: tuple[tuple[Array, ...], ...]
+    #: Predictions that a caller wrote into ``model_outputs`` beyond those that count.
+    _spare: tuple[Array, ...]
     _step_index: int | None
     _begin_index: int | None
 
@@ -154,14 +161,16 @@ class Scheduler(ConfigMixin):
         self._device = device
         self._exports.drop(("timesteps", "sigmas", *grid.shown))
         self.num_inference_steps = grid.steps
-        self._memory = ()
+        self._memory = self._spare = ()
         self._step_index = self._begin_index = None
         self.is_scale_input_called = False
         self._bind()
 
     def _bind(self) -> None:
         """Take the rule that the config stands for now, and the kernels it has on this grid."""
-        self._rule = self._make_rule()
+        before, self._rule = self.__dict__.get("_rule"), self._make_rule()
+        if before is not None and not self._rule.keeps <= before.keeps:
+            self._memory = self._spare = ()  # what this rule looks at was not kept
         self._kernels = self._grid.kernels_of((self._rule, self._bounds_x0))
 
     def _make_rule(self) -> Rule:
@@ -259,7 +268,8 @@ class Scheduler(ConfigMixin):
     def _heed(self) -> None:
         """Go by what callers wrote into the arrays that they hold."""
         for name in self._exports.written():
-            self._assign(name, self._exports.arrays[name])
+            if name in self._exports.arrays:  # not gone with one that it followed from
+                self._assign(name, self._exports.arrays[name])
 
     def _heed_grid(self, name: str, value: Any) -> None:
         """Stand on the grid along an assigned array; memory and position stay, as upstream's."""
@@ -342,11 +352,33 @@ class Scheduler(ConfigMixin):
         """
         arguments = self._arguments(settings)
         i = self._checked_position(i)
-        return self._update(i, min(i, self._reach(arguments) - 1), arguments).row
+        return self._row_of(i, min(i, self._reach(arguments) - 1), arguments)
+
+    def rows(self, settings: Mapping[str, Any] | None = None) -> tuple[Coefficients, ...]:
+        """The coefficients of every call of a run from the start; see ``row``."""
+        arguments = self._arguments(settings)
+        most = self._reach(arguments) - 1
+        calls = range(len(self.stages))
+        return tuple(self._row_of(i, min(i, most), arguments) for i in calls)
+
+    def _row_of(self, i: int, seen: int, arguments: StepArguments) -> Coefficients:
+        """The coefficients of call ``i``, which are known also where no output can be read."""
+        try:
+            return self._update(i, seen, arguments).row
+        except ValueError:
+            return self._rule.row(self._grid, i, self._past(i, seen), arguments)
 
     def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
-        """How many predictions the row of call ``i`` combines."""
-        row = self.row(i, settings)
+        """The order at which the rule works at call ``i``."""
+        return self._order_of(self._checked_position(i), self.row(i, settings))
+
+    def orders(self, rows: Sequence[Coefficients]) -> tuple[int, ...]:
+        """``effective_order`` of every call, out of ``rows``."""
+        return tuple(self._order_of(i, row) for i, row in enumerate(rows))
+
+    def _order_of(self, i: int, row: Coefficients) -> int:
+        """How many predictions a row combines."""
+        del i
         return max(len([w for w in weights if w != 0.0]) for weights in (row.x0, row.eps, (1.0,)))
 
     def output_weights(self, i: int) -> tuple[float, float]:
@@ -357,6 +389,30 @@ class Scheduler(ConfigMixin):
         i = self._checked_position(i)
         update = self._update(i, min(i, self._rule.depth - 1), self._rule.defaults)
         return prediction.inverse(update.reading, self._grid.calls[i].here)
+
+    def model_output(self, i: int, x: Array, x0: Array) -> Array:
+        """What a model that predicts ``x0`` at call ``i`` returns to ``step``.
+
+        Args:
+            i: Position of the call in ``stages``.
+            x: The sample that the model is shown, unscaled.
+            x0: Its data prediction, same shape.
+
+        Returns:
+            Shape of x; with a learned variance twice the channels (axis 1), the second half being
+            that of the posterior.
+        """
+        on_x, on_x0 = self.output_weights(i)
+        backend = backend_of(x, "x")
+        check_pair(x0, x, backend, ("x0", "x"))
+        output = backend.combine([(on_x0, x0), (on_x, x)] if on_x else [(on_x0, x0)], x0, x0.dtype)
+        half = self._variance_channels(self._grid.calls[i])
+        return output if half is None else backend.with_channels(output, half)
+
+    def _variance_channels(self, call: Call) -> float | None:
+        """What a model's variance channels hold at a call; None where it has none."""
+        del call
+        return None
 
     def _reach(self, arguments: StepArguments) -> int:
         """How many calls a row looks at under given step arguments."""
@@ -397,17 +453,43 @@ class Scheduler(ConfigMixin):
     def _call(self, i: int) -> Call:
         """The call at a position."""
         calls = self._grid.calls
-        if not 0 <= i < len(calls):
-            raise ValueError(
-                f"timestep: all {len(calls)} calls of this run were made; call set_timesteps to "
-                "start another."
-            )
-        return calls[i]
+        return calls[i] if 0 <= i < len(calls) else self._other_call(i)
+
+    def _other_call(self, i: int) -> Call:
+        """The call at a position that is none of the grid's."""
+        raise ValueError(
+            f"timestep: all {len(self._grid)} calls of this run were made; call set_timesteps to "
+            "start another."
+        )
+
+    def _past(self, i: int, seen: int) -> tuple[Call, ...]:
+        """The call at a position and those before it, newest first."""
+        calls = self._grid.calls
+        return (self._call(i), *calls[i - seen : i][::-1])
 
     def _update(self, i: int, seen: int, arguments: StepArguments) -> Update:
         """What call ``i`` does with so many earlier evaluations at hand."""
-        past = (self._call(i), *(self._grid.calls[i - lag] for lag in range(1, seen + 1)))
-        return self._rule.update(self._grid, i, past, arguments)
+        updates = self._kernels.updates
+        update: Update | None = updates.get((i, seen, arguments))
+        if update is None:
+            past = self._past(i, seen)
+            try:
+                update = self._rule.update(self._grid, i, past, arguments)
+            except ArithmeticError:
+                update = None
+            if update is None or math.isnan(past[0].here.sigma):
+                raise self._undefined(past[0])
+            if len(updates) < MOST_KERNELS:
+                updates[i, seen, arguments] = update
+        return update
+
+    def _undefined(self, call: Call) -> ValueError:
+        """What to say of a call from or to a level where no step is defined."""
+        (_, alpha, sigma), (_, to_alpha, to_sigma) = call.here, call.target
+        return ValueError(
+            f"timestep={call.t:g}: no step is defined from alpha={alpha:g}, sigma={sigma:g} to "
+            f"alpha={to_alpha:g}, sigma={to_sigma:g}; choose other levels."
+        )
 
     # --- the position of a call ---------------------------------------------------------------
 
@@ -439,10 +521,13 @@ class Scheduler(ConfigMixin):
         """
         if isinstance(timestep, (int, float)):
             return timestep
-        position = view_position(timestep, self._exports.arrays.get("timesteps"))
-        if position is not None:
-            return float(self._grid.times.item(position))
-        try:
+        own = self._exports.arrays.get("timesteps")
+        try:  # which also keeps torch.compile from tracing this anew for every position
+            if type(own) is type(timestep):
+                known = BACKENDS.get(type(own)) or backend_of(own, "timesteps")
+                position = known.position_of(timestep, own)
+                if position is not None:
+                    return float(self._grid.times.item(position))
             if isinstance(timestep, (str, bytes)):
                 raise TypeError
             return float(timestep.item() if hasattr(timestep, "item") else timestep)
@@ -519,14 +604,14 @@ class Scheduler(ConfigMixin):
         del timestep
         return sample
 
-    @property
-    def _data_std(self) -> float:
-        """Standard deviation of the data, for classes that scale their input."""
-        return 1.0
+    def _input_variance(self, i: int) -> float:
+        """Variance of the sample at call ``i``, for classes that scale their input."""
+        sigma = float(self._grid.sigma[i])
+        return sigma * sigma + 1.0
 
     def _refuse_integer(self, timestep: Any) -> None:
         """Float schedulers take entries of ``timesteps``; an index would be mistaken for one."""
-        if isinstance(timestep, int) or is_whole(getattr(timestep, "dtype", None)):
+        if isinstance(timestep, int) or (hasattr(timestep, "dtype") and is_whole(timestep.dtype)):
             raise ValueError(
                 f"timestep={timestep!r} is an integer; {type(self).__name__}.step takes an entry "
                 "of scheduler.timesteps, not its index."
@@ -558,41 +643,47 @@ class Scheduler(ConfigMixin):
         self, i: int, seen: int, arguments: StepArguments, backend: Backend, dtype: Any
     ) -> Kernel:
         """Fold this call, and those that will follow it, once for all runs on an equal grid."""
-        kernels = self._kernels
+        kernels, rule = self._kernels, self._rule
         if len(kernels) >= MOST_KERNELS:
             kernels.clear()
-        kernel = self._folded(i, seen, arguments, backend, dtype)
-        kernels[i, seen, arguments, dtype] = kernel
-        if i >= 0 and arguments == self._rule.defaults:
+            kernels.updates.clear()
+        end = i + 1
+        if self._folds_ahead and i >= 0 and arguments == rule.defaults:
             # While everything is warm the others cost a third of what they would cost later.
-            for later in range(i + 1, len(self._grid)):
-                seen = min(seen + 1, kernel.remembers)
-                key = later, seen, arguments, dtype
-                if key in kernels:
-                    break
-                try:
-                    kernels[key] = self._folded(later, seen, arguments, backend, dtype)
-                except (ValueError, ArithmeticError):
-                    break  # that call will say so itself, if it is made
-        return kernel
+            end = max(end, len(self._grid.alpha))
+        keeps_eps, remembers = "eps" in rule.keeps, self._reach(arguments) - 1
+        bounded, prepare = self._bounds_x0, partial(backend.prepare_row, dtype)
+        first: Kernel | None = None
+        for at in range(i, end):
+            key = at, seen, arguments, dtype
+            if first is not None and key in kernels:
+                break
+            try:
+                update = self._update(at, seen, arguments)
+                kernel = fold(update, self._call(at), seen, bounded, keeps_eps, remembers, prepare)
+            except (ValueError, ArithmeticError):
+                if first is None:
+                    raise
+                break  # that call will say so itself, if it is made
+            kernels[key] = kernel
+            first = first or kernel
+            if seen < remembers:
+                seen += 1
+        assert first is not None
+        return first
 
     def _folded(
         self, i: int, seen: int, arguments: StepArguments, backend: Backend, dtype: Any
     ) -> Kernel:
         """The kernel of call ``i``."""
-        rule, call = self._rule, self._call(i)
-        folded = fold(self._update(i, seen, arguments), call.here, seen, self._bounds_x0)
-        prepare = backend.prepare
-        return Kernel(
-            call,
-            prepare(folded.x0, dtype),
-            prepare(folded.prev, dtype),
-            prepare(folded.eps, dtype) if "eps" in rule.keeps else None,
-            folded.older,
-            folded.draws,
-            None if folded.finish is None else prepare(folded.finish, dtype),
-            None if folded.aside is None else prepare(folded.aside, dtype),
+        return fold(
+            self._update(i, seen, arguments),
+            self._call(i),
+            seen,
+            self._bounds_x0,
+            "eps" in self._rule.keeps,
             self._reach(arguments) - 1,
+            partial(backend.prepare_row, dtype),
         )
 
     def _advance(
@@ -617,12 +708,16 @@ class Scheduler(ConfigMixin):
             noise: Noise to use instead of drawing it.
             spread: Standard deviation of the noise for each entry, instead of the row's.
             return_dict: Whether to return an object or a tuple.
+
+        Returns:
+            What ``return_dict`` says; where the rule says that something is returned besides, the
+            tuple with that behind it.
         """
         for _, view, seen in self._exports.watched:
             if view.tobytes() != seen:
                 self._heed()
                 break
-        if self.num_inference_steps is None:
+        if self._grid.steps is None:
             self._require_timesteps("step")
         backend = BACKENDS.get(type(sample)) or backend_of(sample, "sample")
         wide = sample.dtype
@@ -633,6 +728,7 @@ class Scheduler(ConfigMixin):
             or model_output.dtype is not wide
             or model_output.shape != sample.shape
         ):
+            model_output = self._prediction_in(model_output, sample)
             wide = check_pair(model_output, sample, backend)
             dtype = backend.compute_dtype(wide)
         if noise is not None:
@@ -640,7 +736,10 @@ class Scheduler(ConfigMixin):
         if generator is not None:
             check_generator(generator)
         i = self._step_index
-        if i is None or self._by_timestep:
+        if self._by_timestep:
+            # As a number: what torch.compile traces must not depend on where the run is.
+            i = self._index_of(self._value(timestep))
+        elif i is None:
             i = self._locate(timestep)
         memory = self._memory
         known = len(memory)
@@ -672,26 +771,28 @@ class Scheduler(ConfigMixin):
             arrays.append(array if array.dtype is dtype else backend.cast(array, dtype))
         prev_sample = backend.total(kernel.prev, arrays)
         if kernel.remembers:
-            self._remember(kernel, backend, arrays, prev_sample)
+            evaluation = self._evaluation(kernel, backend, arrays, prev_sample)
+            self._memory = (evaluation, *memory[: kernel.remembers - 1])
         if not self._by_timestep:
             self._step_index = i + 1
         if result is not dtype:
             prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
+        if kernel.aside is not None:
+            return prev_sample, x0, backend.cast(backend.total(kernel.aside, arrays), result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
 
-    def _remember(
+    def _evaluation(
         self, kernel: Kernel, backend: Backend, arrays: list[Array], prev_sample: Array
-    ) -> None:
-        """Keep what later rows will look at."""
+    ) -> tuple[Array, ...]:
+        """What later rows will look at: (x, x0, eps, landed)."""
         keeps = self._rule.keeps
-        evaluation = (
+        return (
             arrays[0] if "x" in keeps else None,
             arrays[DATA] if "x0" in keeps else None,
             None if kernel.eps is None else backend.total(kernel.eps, arrays),
             # A copy: the caller may write into what is returned.
             backend.copied(prev_sample) if "landed" in keeps else None,
         )
-        self._memory = (evaluation, *self._memory[: kernel.remembers - 1])
 
     def _draw(
         self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
@@ -702,8 +803,8 @@ class Scheduler(ConfigMixin):
 
     def _bounded(self, backend: Backend, x0: Array) -> Array:
         """The data prediction, clipped or thresholded."""
-        config = self.config
-        if self._setting("thresholding"):
+        config = self._config
+        if self._settings.get("thresholding"):
             return backend.threshold(
                 x0, config["dynamic_thresholding_ratio"], config["sample_max_value"]
             )
@@ -711,7 +812,8 @@ class Scheduler(ConfigMixin):
 
     def _prediction_in(self, model_output: Array, sample: Array) -> Array:
         """The part of a model output that predicts the sample; the rest may be a variance."""
-        del sample
+        if self._setting("variance_type") in LEARNED and getattr(sample, "ndim", 0) > 1:
+            return model_output[:, : sample.shape[1]]
         return model_output
 
     def predict_x0(self, model_output: Array, timestep: Any, sample: Array) -> Array:
@@ -828,6 +930,70 @@ class Scheduler(ConfigMixin):
         return int(self.config["num_train_timesteps"])
 
 
+def plain_step(
+    self: Scheduler, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
+) -> Any:
+    """Take one step, or one of the calls of a step; the ``step`` of classes that draw nothing.
+
+    Args:
+        self: The scheduler, a method of which this is.
+        model_output: What the model returned, shape of the sample.
+        timestep: The current entry of ``timesteps``.
+        sample: The noisy sample, any shape.
+        return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+    Returns:
+        ``prev_sample`` (inside a step of several calls the sample to ask next) and
+        ``pred_original_sample``. The latter may be kept for the next steps: copy it before
+        changing it in place.
+
+    Raises:
+        TypeError: Arrays of different libraries, or a wrong type.
+        ValueError: Before ``set_timesteps``, or shapes that do not match.
+    """
+    return self._advance(model_output, timestep, sample, (), None, None, None, return_dict)
+
+
+def noisy_step(
+    self: Scheduler,
+    model_output: Array,
+    timestep: Any,
+    sample: Array,
+    generator: Generator = None,
+    return_dict: bool = True,
+) -> Any:
+    """Take one step, or one of the calls of a step; the ``step`` of classes that may draw noise.
+
+    Args:
+        self: The scheduler, a method of which this is.
+        model_output: What the model returned, shape of the sample; with ``variance_type`` set it
+            may carry further channels (axis 1), which are cut off.
+        timestep: The current entry of ``timesteps``.
+        sample: The noisy sample, any shape.
+        generator: Source of noise, or a list with one for each sample.
+        return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+    Returns:
+        As ``plain_step``.
+
+    Raises:
+        TypeError: Arrays of different libraries, or a wrong type.
+        ValueError: Before ``set_timesteps``, or shapes that do not match.
+    """
+    return self._advance(model_output, timestep, sample, (), generator, None, None, return_dict)
+
+
+def two_call_order(self: Scheduler, i: int, row: Coefficients) -> int:
+    """The order of the step that call ``i`` opens (1) or completes (2)."""
+    return max(1 + i % 2, Scheduler._order_of(self, i, row))
+
+
+@property  # type: ignore[misc]
+def two_call_state(self: Scheduler) -> bool:
+    """Whether the next call opens a step (True) or closes one (False)."""
+    return self._step_index is None or self._step_index % 2 == 0
+
+
 def unit_variance_input(self: Scheduler, sample: Array, timestep: Any) -> Array:
     """``sample / sqrt(sigma^2 + s^2)``: the unit-variance input that the model was trained on.
 
@@ -845,18 +1011,23 @@ def unit_variance_input(self: Scheduler, sample: Array, timestep: Any) -> Array:
     Raises:
         ValueError: The timestep is not in the schedule, or the run is over.
     """
-    backend = check_floats("sample", sample)
     for _, view, seen in self._exports.watched:
         if view.tobytes() != seen:
             self._heed()
             break
-    i = self._step_index if self._step_index is not None else self._locate(timestep)
-    if not 0 <= i < len(self._grid):
-        raise ValueError(f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.")
+    i = self._step_index
+    if i is None:
+        i = self._locate(timestep)
     self.is_scale_input_called = True
-    sigma = float(self._grid.sigma[i])
-    scale = 1.0 / (sigma * sigma + self._data_std**2) ** 0.5
-    return backend.scaled(sample, scale)
+    backend = BACKENDS.get(type(sample)) or backend_of(sample, "sample")
+    factors, dtype = self._kernels.factors, sample.dtype
+    factor = factors.get((i, dtype))
+    if factor is None:
+        check_floats("sample", sample)
+        if not 0 <= i < len(self._grid):
+            raise ValueError(f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.")
+        factor = factors[i, dtype] = backend.factor(self._input_variance(i) ** -0.5, dtype)
+    return sample * factor
 
 
 def batch_size(samples: Array) -> int:

@@ -19,7 +19,7 @@ from ..backend.checks import (
 )
 from ..core.grid import Grid, Request
 from ..core.rule import StepArguments
-from ..core.scheduler import unit_variance_input
+from ..core.scheduler import plain_step, two_call_order, two_call_state, unit_variance_input
 from ..grids import sigma as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -52,11 +52,11 @@ class SigmaScheduler(DiscreteScheduler):
         Args:
             train_steps: Training steps over which a run is spread; None for all.
         """
-        config, (low, high) = self.config, self._curve_ends()
+        low, high = self._curve_ends()
         return SigmaDialect(
             self._train_steps if train_steps is None else train_steps,
-            config["timestep_spacing"],
-            config["steps_offset"],
+            self._setting("timestep_spacing") or "linspace",
+            self._setting("steps_offset") or 0,
             self.compat == "paper",
             self._chosen_curve,
             low,
@@ -167,81 +167,52 @@ class TwoCallScheduler(SigmaScheduler):
         request = self._requested(num_inference_steps, timesteps, sigmas, spread)
         self._use(grids.sigma_grid(self._table, self._dialect(spread), request), device)
 
-    def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
-        """The order of the step that call ``i`` opens (1) or completes (2)."""
-        combined = super().effective_order(i, settings)
-        return max(1 + int(i) % 2, combined)
-
-    @property
-    def state_in_first_order(self) -> bool:
-        """Whether the next call opens a step (True) or closes one (False)."""
-        return self._step_index is None or self._step_index % 2 == 0
+    _order_of = two_call_order
+    state_in_first_order = two_call_state
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.along(held["timesteps"], held["sigmas"], self._grid.steps, 2)
 
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one of the two calls of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (after the first call the provisional one, or the one at the midpoint)
-            and ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, or shapes that do not match.
-        """
-        return self._advance(model_output, timestep, sample, return_dict=return_dict)
+    step = plain_step
 
 
-class NoiseScale(SigmaScheduler):
-    """A ``step`` of several calls whose fresh noise can be scaled: ``s_noise``."""
+def noise_scale(self: SigmaScheduler, settings: Mapping[str, Any]) -> StepArguments:
+    """The argument of a step whose noise can be scaled."""
+    del self
+    return (settings.get("s_noise", 1.0),)
 
-    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
-        return (settings.get("s_noise", 1.0),)
 
-    def step(
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        s_noise: p.SNoise = 1.0,
-        generator: Generator = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one call of a step.
+def noise_scaled_step(
+    self: SigmaScheduler,
+    model_output: Array,
+    timestep: Any,
+    sample: Array,
+    s_noise: p.SNoise = 1.0,
+    generator: Generator = None,
+    return_dict: bool = True,
+) -> Any:
+    """Take one call of a step whose fresh noise can be scaled.
 
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            s_noise: Factor on the noise.
-            generator: Source of noise, or a list with one for each sample.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+    Args:
+        self: The scheduler, a method of which this is.
+        model_output: What the model returned, shape of the sample.
+        timestep: The current entry of ``timesteps``.
+        sample: ``x0 + sigma eps``, any shape.
+        s_noise: Factor on the noise.
+        generator: Source of noise, or a list with one for each sample.
+        return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
 
-        Returns:
-            ``prev_sample`` (inside a step the sample for its next call) and
-            ``pred_original_sample``.
+    Returns:
+        ``prev_sample`` (inside a step the sample for its next call) and
+        ``pred_original_sample``.
 
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
-                range.
-        """
-        if type(s_noise) is not float or s_noise != 1.0:
-            s_noise = self._check_step("s_noise", s_noise)
-        return self._advance(
-            model_output, timestep, sample, (s_noise,), generator, return_dict=return_dict
-        )
+    Raises:
+        TypeError: Arrays of different libraries, or a wrong type.
+        ValueError: Before ``set_timesteps``, shapes that do not match, or ``s_noise`` out of
+            range.
+    """
+    if type(s_noise) is not float or s_noise != 1.0:
+        s_noise = self._check_step("s_noise", s_noise)
+    return self._advance(
+        model_output, timestep, sample, (s_noise,), generator, None, None, return_dict
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -138,17 +138,16 @@ def shown_midpoints(held: Mapping[str, Arrays], steps: int | None, lag: int) -> 
         lag: How far back of a second call its midpoint stands in ``sigmas_interpol``.
     """
     times, sigmas, middles = (held[k] for k in ("timesteps", "sigmas", "sigmas_interpol"))
-    calls = min(len(times), len(sigmas) - 1, len(middles))
-    visited = sigmas[: calls + 1].astype(np.float64)
-    seconds = np.arange(1, calls, 2)
-    visited[seconds] = middles[seconds - lag]
-    if calls < len(times) or calls % 2:
-        visited[-1] = sigmas[calls]
+    calls = min(len(times), len(sigmas) - 1, len(middles) - 1)
+    here, to = sigmas[:calls].astype(np.float64), sigmas[:calls].astype(np.float64)
+    firsts, seconds = np.arange(0, calls, 2), np.arange(1, calls, 2)
+    here[seconds] = middles[seconds - lag]
+    to[firsts] = middles[firsts + 1 - lag]
     more = {k: v for k, v in held.items() if k not in ("timesteps", "sigmas")}
     if "sigmas_down" not in held:
-        return along(times, sigmas, steps, 2, visited, more)
+        return along(times, sigmas, steps, 2, here, more, to=to)
     exact = {"downs": held["sigmas_down"][::2], "ups": held["sigmas_up"][::2]}
-    return along(times, sigmas, steps, 2, visited, more, AncestralGrid, exact)
+    return along(times, sigmas, steps, 2, here, more, AncestralGrid, exact, to)
 
 
 def geometric_midpoints(held: Mapping[str, Arrays], steps: int | None, eta: float) -> Grid:
@@ -159,7 +158,11 @@ def geometric_midpoints(held: Mapping[str, Arrays], steps: int | None, eta: floa
     for i in range(1, calls, 2):
         down, _ = ancestral_split(float(sigmas[i - 1]), float(sigmas[i]), eta)
         visited[i] = np.sqrt(float(sigmas[i - 1]) * down)
-    return along(times, sigmas, steps, 2, visited)
+    grid = along(times, sigmas, steps, 2, visited)
+    # A second call leads to the level beside its midpoint, wherever the next step starts.
+    to_sigma = grid.to_sigma.copy()
+    to_sigma[1::2] = sigmas[1:calls:2]
+    return replace(grid, to_sigma=to_sigma)
 
 
 def noised_to(grid: Grid, indices: Sequence[int], paper: bool) -> tuple[Arrays, Arrays]:

@@ -26,6 +26,7 @@ def along(
     shown: Mapping[str, Arrays] | None = None,
     kind: type[Grid] = Grid,
     exact: Mapping[str, Any] | None = None,
+    to: Arrays | None = None,
 ) -> Grid:
     """The grid whose calls run along levels of alpha = 1.
 
@@ -38,12 +39,15 @@ def along(
         shown: Further public arrays.
         kind: Class of the grid.
         exact: What that class holds besides.
+        to: Level after each call; by default the next one visited.
     """
     levels = (sigmas if visited is None else visited).astype(np.float64)
-    n = max(min(len(times), len(levels) - 1), 0)
+    if to is None:
+        levels, to = levels[:-1], levels[1:]
+    n = min(len(times), len(levels))
     ones = np.ones(n)
     return kind(
-        times, sigmas, steps, ones, levels[:n], ones, levels[1 : n + 1],
+        times, sigmas, steps, ones, levels[:n], ones, to[:n],
         parts=parts, shown=shown or {}, **(exact or {}),
     )  # fmt: skip
 
@@ -129,7 +133,9 @@ def spaced(
     n = len(times) if request.n is None else request.n
     times = times.astype(dialect.spacing_dtype)
     if check and times[0] > len(table) - 1:
-        table.check_times(times.tolist(), dialect.train_steps, 1, dialect.offset)
+        table.check_times(
+            times.tolist(), dialect.train_steps, late_allowed(table, times), dialect.offset
+        )
     if dialect.curve is None:
         levels = interpolated(table, dialect, times, n)
     else:
@@ -139,6 +145,11 @@ def spaced(
         times = times.round() if dialect.rounds else times
     final = table.rhos[0] if dialect.ends_noisy else 0.0
     return times, spacing.ended(levels, final, dialect.spacing_dtype)
+
+
+def late_allowed(table: NoiseTable, times: Arrays) -> int:
+    """How many times past the table are clamped to it: all where a caller assigned the table."""
+    return len(times) if table.assigned else 1
 
 
 def interpolated(table: NoiseTable, dialect: SigmaDialect, times: Arrays, n: int) -> Arrays:
@@ -218,7 +229,12 @@ def sigma_grid(table: NoiseTable, dialect: SigmaDialect, request: Request) -> Gr
             times, levels = spaced(table, dialect, request)
         grid = laid_out(table, dialect, times, levels, len(times))
         if not dialect.continuous:
-            table.check_times(grid.times.tolist(), dialect.train_steps, 1, dialect.offset)
+            table.check_times(
+                grid.times.tolist(),
+                dialect.train_steps,
+                late_allowed(table, grid.times),
+                dialect.offset,
+            )
         table.check_levels(grid.sigma)
     return grid
 

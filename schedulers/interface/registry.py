@@ -9,40 +9,40 @@ from types import MappingProxyType
 from typing import Any
 
 from ..backend.checks import shown
-from ..consistency import CMStochasticIterativeScheduler
 from ..core.scheduler import Scheduler
-from ..cosine_dpmsolver import CosineDPMSolverMultistepScheduler
-from ..ddim import DDIMScheduler
-from ..ddim_inverse import DDIMInverseScheduler
-from ..ddpm import DDPMScheduler
-from ..deis import DEISMultistepScheduler
-from ..dpm_adaptive import DPMAdaptiveScheduler
-from ..dpm_fast import DPMFastScheduler
-from ..dpmsolver import DPMSolverMultistepScheduler
-from ..dpmsolver_inverse import DPMSolverMultistepInverseScheduler
-from ..dpmsolver_singlestep import DPMSolverSinglestepScheduler
-from ..edm_dpmsolver import EDMDPMSolverMultistepScheduler
-from ..edm_euler import EDMEulerScheduler
-from ..flow_match_euler import FlowMatchEulerDiscreteScheduler
-from ..flow_match_heun import FlowMatchHeunDiscreteScheduler
-from ..ipndm import IPNDMScheduler
-from ..karras_ve import KarrasVeScheduler
-from ..lcm import LCMScheduler
-from ..parallel import DDIMParallelScheduler, DDPMParallelScheduler
-from ..pndm import PNDMScheduler
-from ..sasolver import SASolverScheduler
-from ..score_sde_ve import ScoreSdeVeScheduler
-from ..score_sde_vp import ScoreSdeVpScheduler
+from ..solvers.consistency import CMStochasticIterativeScheduler
+from ..solvers.cosine_dpmsolver import CosineDPMSolverMultistepScheduler
+from ..solvers.ddim import DDIMScheduler
+from ..solvers.ddim_inverse import DDIMInverseScheduler
+from ..solvers.ddpm import DDPMScheduler
+from ..solvers.deis import DEISMultistepScheduler
+from ..solvers.dpm_adaptive import DPMAdaptiveScheduler
+from ..solvers.dpm_fast import DPMFastScheduler
 from ..solvers.dpmpp_2s import DPMPP2SAncestralScheduler
+from ..solvers.dpmsolver import DPMSolverMultistepScheduler
+from ..solvers.dpmsolver_inverse import DPMSolverMultistepInverseScheduler
 from ..solvers.dpmsolver_sde import DPMSolverSDEScheduler
+from ..solvers.dpmsolver_singlestep import DPMSolverSinglestepScheduler
+from ..solvers.edm_dpmsolver import EDMDPMSolverMultistepScheduler
+from ..solvers.edm_euler import EDMEulerScheduler
 from ..solvers.euler import EulerDiscreteScheduler
 from ..solvers.euler_ancestral import EulerAncestralDiscreteScheduler
+from ..solvers.flow_match_euler import FlowMatchEulerDiscreteScheduler
+from ..solvers.flow_match_heun import FlowMatchHeunDiscreteScheduler
 from ..solvers.heun import HeunDiscreteScheduler
+from ..solvers.ipndm import IPNDMScheduler
+from ..solvers.karras_ve import KarrasVeScheduler
 from ..solvers.kdpm2 import KDPM2DiscreteScheduler
 from ..solvers.kdpm2_ancestral import KDPM2AncestralDiscreteScheduler
+from ..solvers.lcm import LCMScheduler
 from ..solvers.lms import LMSDiscreteScheduler
-from ..tcd import TCDScheduler
-from ..unipc import UniPCMultistepScheduler
+from ..solvers.parallel import DDIMParallelScheduler, DDPMParallelScheduler
+from ..solvers.pndm import PNDMScheduler
+from ..solvers.sasolver import SASolverScheduler
+from ..solvers.score_sde_ve import ScoreSdeVeScheduler
+from ..solvers.score_sde_vp import ScoreSdeVpScheduler
+from ..solvers.tcd import TCDScheduler
+from ..solvers.unipc import UniPCMultistepScheduler
 
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
     {

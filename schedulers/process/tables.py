@@ -180,6 +180,7 @@ class NoiseTable:
         exact_rhos: The ratios once more, in float64.
         knots: Their logarithms and steps, for finding times.
         source: The settings that it was made of.
+        assigned: Whether a caller put other alphas_cumprod in their place.
     """
 
     betas: Float32
@@ -191,6 +192,7 @@ class NoiseTable:
     exact_rhos: NDArray[np.float64]
     knots: Knots
     source: Source
+    assigned: bool = False
 
     def __len__(self) -> int:
         """Number of training steps."""
@@ -206,7 +208,7 @@ class NoiseTable:
 
     def with_cumulative(self, cumulative: NDArray[Any]) -> NoiseTable:
         """The same with other alphas_cumprod, as a caller assigned them."""
-        return _completed(self.betas, self.alphas, np.array(cumulative), self.source)
+        return _completed(self.betas, self.alphas, np.array(cumulative), self.source, True)
 
     def check_times(
         self, times: Sequence[float], train_steps: int, allowed: int, offset: object = None
@@ -230,7 +232,12 @@ class NoiseTable:
         if not len(times) or max(times[0], times[-1]) <= last:
             return
         late = [t for t in times if t > last]
-        if table < train_steps:
+        if self.assigned and table < train_steps and len(late) > allowed:
+            raise ValueError(
+                f"alphas_cumprod holds {table} levels, but the grid asks for t={late[0]:g}: assign "
+                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps."
+            )
+        if table < train_steps and not self.assigned:
             raise ValueError(
                 f"trained_betas holds {table} betas, but the grid asks for t={late[0]:g}: give "
                 f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps."
@@ -265,6 +272,8 @@ class NoiseTable:
         source = self.source
         what = "no noise" if rho == 0.0 else "no signal" if rho == np.inf else "no variance"
         where = f"a level with {what}, where a step is not defined"
+        if self.assigned:
+            return ValueError(f"alphas_cumprod, as assigned, lead to {where}.")
         if source.trained_betas is not None:
             return ValueError(f"trained_betas lead to {where}.")
         names = ["beta_start", "beta_end", "num_train_timesteps"]
@@ -286,7 +295,9 @@ def noise_table(source: Source) -> NoiseTable:
         return _completed(betas, np.float32(1.0) - betas, product, source)
 
 
-def _completed(betas: Float32, alphas: Float32, product: Float32, source: Source) -> NoiseTable:
+def _completed(
+    betas: Float32, alphas: Float32, product: Float32, source: Source, assigned: bool = False
+) -> NoiseTable:
     """A table out of its products."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = rhos(product)
@@ -295,4 +306,6 @@ def _completed(betas: Float32, alphas: Float32, product: Float32, source: Source
         exact, knots = ratios.astype(np.float64), knots_of(log_ratios)
     for array in (betas, alphas, product, ratios, log_ratios, steps, exact, *knots):
         array.setflags(write=False)
-    return NoiseTable(betas, alphas, product, ratios, log_ratios, steps, exact, knots, source)
+    return NoiseTable(
+        betas, alphas, product, ratios, log_ratios, steps, exact, knots, source, assigned
+    )

@@ -8,6 +8,7 @@ weighted sum of arrays, and ``unit``, which draws unit noise.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -78,19 +79,75 @@ class BrownianPath:
                 return
 
 
+#: Decimals to which the levels of a tree are rounded, the size of the pool of seeds: upstream's.
+DIGITS, POOL = 6, 24
+#: A node of a tree: its number among those of its depth, and its depth; None for the root.
+Node = tuple[int, int] | None
+
+
+@functools.lru_cache(4096)
+def tree_path(low: float, high: float, level: float) -> tuple[tuple[Node, float], ...]:
+    """What W(level) is made of: weights of the unit draws at the nodes on the way to a level.
+
+    The piece between two ends, ``whole``, is halved at their middle by a draw z until the level is
+    an end; ``left = s whole + sqrt(s (1 - s) h) z`` for the share s of its length h. W is the sum
+    of all pieces left of the level.
+    """
+    span = math.sqrt(high - low)
+    low, high, level = (round(end, DIGITS) for end in (low, high, level))
+    level = min(max(level, low), high)
+    halvings: list[tuple[Node, bool, float, float]] = []
+    key = depth = 0
+    while low < level < high:
+        middle = round(0.5 * (high + low), DIGITS)
+        share = (middle - low) / (high - low)
+        spread = math.sqrt((middle - low) * (high - middle) / (high - low))
+        right = level >= middle
+        halvings.append(((key, depth), right, share, spread))
+        key, depth = 2 * key + right, depth + 1
+        low, high = (middle, high) if right else (low, middle)
+    # Backwards: how much of W a unit of the piece at hand amounts to.
+    on_whole = 1.0 if level == high else 0.0
+    path: list[tuple[Node, float]] = []
+    for node, right, share, spread in reversed(halvings):
+        path.append((node, spread * (1.0 - on_whole if right else on_whole)))
+        on_whole = share + (1.0 - share) * on_whole if right else share * on_whole
+    path.append((None, span * on_whole))
+    return tuple((node, weight) for node, weight in reversed(path) if weight != 0.0)
+
+
+@functools.lru_cache(16384)
+def node_seed(seed: int, node: Node) -> int:
+    """The seed of the draw at a node."""
+    spawned, words = ((), 3) if node is None else (node, 4)
+    sequence = np.random.SeedSequence(seed, spawn_key=spawned, pool_size=POOL)
+    return int(sequence.generate_state(words)[0])
+
+
+def snapped(levels: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Levels, each as an array library rounds it where it is one of these (descending).
+
+    A path is rough: a level that is off by an ulp of float32 moves it by a thousandth.
+    """
+    rising = exact[::-1]
+    after = np.searchsorted(rising, levels).clip(1, max(1, len(rising) - 1))
+    below, above = rising[after - 1], rising[after.clip(0, len(rising) - 1)]
+    nearest = np.where(levels - below < above - levels, below, above)
+    return np.where(np.isclose(nearest, levels, rtol=2e-6, atol=0.0), nearest, levels)
+
+
 class BrownianTree:
     """A path that a seed determines as a whole: halved where it is looked at, draw by seeded draw.
 
     The halving, the seeds and the grid of times are those of torchsde's ``BrownianInterval`` as
-    diffusers and k-diffusion use it, so that on torch the draws are theirs.
+    diffusers and k-diffusion use it, so that on torch the draws are theirs. There is a draw for
+    each halving, some 24 on the way to a level; those that lead to the next one too are kept.
 
     References:
         Li et al. 2020. Scalable Gradients for Stochastic Differential Equations. arXiv 2001.01328,
         section 4 (the virtual Brownian tree).
     """
 
-    #: Decimals to which times are rounded, the size of the pool of seeds: upstream's.
-    _digits, _pool = 6, 24
     #: Points that the two calls of a step look at.
     _remembered = 3
 
@@ -103,7 +160,9 @@ class BrownianTree:
             seed: What determines the path.
         """
         self._ends, self._seed = (low, high), seed
+        #: The path at the last levels, and the draws that led to the last of them.
         self._known: dict[float, Array] = {}
+        self._draws: dict[Node, Array] = {}
 
     def between(
         self, here: float, there: float, unit: Callable[[int], Array], combine: Combine
@@ -124,41 +183,14 @@ class BrownianTree:
 
     def _value(self, level: float, unit: Callable[[int], Array], combine: Combine) -> Array:
         """The path at a level, counted from the lowest one."""
-        low, high = (round(end, self._digits) for end in self._ends)
-        level = min(max(round(level, self._digits), low), high)
         if level not in self._known:
-            self._known[level] = self._descend(level, low, high, unit, combine)
+            path = tree_path(*self._ends, level)
+            had = self._draws
+            self._draws = {
+                node: had[node] if node in had else unit(node_seed(self._seed, node))
+                for node, _ in path
+            }
+            self._known[level] = combine([(weight, self._draws[node]) for node, weight in path])
             if len(self._known) > self._remembered:
                 del self._known[next(iter(self._known))]
         return self._known[level]
-
-    def _descend(
-        self,
-        level: float,
-        low: float,
-        high: float,
-        unit: Callable[[int], Array],
-        combine: Combine,
-    ) -> Array:
-        seeds = np.random.SeedSequence(self._seed, pool_size=self._pool).generate_state(3)
-        span = math.sqrt(self._ends[1] - self._ends[0])
-        whole, below = combine([(span, unit(int(seeds[0])))]), combine([])
-        key = depth = 0
-        while low < level < high:
-            middle = round(0.5 * (high + low), self._digits)
-            seeds = np.random.SeedSequence(
-                self._seed, spawn_key=(key, depth), pool_size=self._pool
-            ).generate_state(4)
-            share = (middle - low) / (high - low)
-            spread = math.sqrt((middle - low) * (high - middle) / (high - low))
-            left = combine([(share, whole), (spread, unit(int(seeds[0])))])
-            key, depth = 2 * key, depth + 1
-            if level < middle:
-                high, whole = middle, left
-            else:
-                below, whole = (
-                    combine([(1.0, below), (1.0, left)]),
-                    combine([(1.0, whole), (-1.0, left)]),
-                )
-                low, key = middle, key + 1
-        return combine([(1.0, below), (1.0, whole)]) if level == high else below

@@ -27,10 +27,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from ..core import prediction
 from ..core.coefficients import Coefficients
-from ..core.level import Level
+from ..core.level import Call, Level
+from ..core.prediction import Reading
+from ..core.rule import Rule
 
 #: Below this the closed forms of psi_1 and psi_2 lose digits; the series has none to lose.
 SERIES_BELOW = 0.5
@@ -54,49 +58,22 @@ def psi(k: int, z: float) -> float:
     return 1.0 / math.factorial(k) - psi(k - 1, z) / z
 
 
-def differences(lams: Sequence[float], h: float, order: int) -> list[tuple[float, ...]]:
-    """Rows that turn predictions (newest first) into scaled derivatives D0, D1, D2.
-
-    Args:
-        lams: lam of the ``order`` newest calls, newest first.
-        h: lam of the target less lam here; D_k carries ``h^k``.
-        order: 1, 2 or 3.
-
-    Returns:
-        ``order`` rows: row k holds the weights of D_k on the predictions; D2 is the true second
-        derivative times ``h^2`` (twice the divided difference).
-    """
-    rows: list[tuple[float, ...]] = [(1.0,)]
-    if order == 1:
-        return rows
-    r0 = (lams[0] - lams[1]) / h
-    if order == 2:
-        return [*rows, (1.0 / r0, -1.0 / r0)]
-    r1 = (lams[1] - lams[2]) / h
-    newer = (1.0 / r0, -1.0 / r0, 0.0)
-    older = (0.0, 1.0 / r1, -1.0 / r1)
-    blend = r0 / (r0 + r1)
-    d1 = tuple(a + blend * (a - b) for a, b in zip(newer, older, strict=True))
-    d2 = tuple(2.0 / (r0 + r1) * (a - b) for a, b in zip(newer, older, strict=True))
-    return [*rows, d1, d2]
-
-
 def multistep_row(
-    here: Sequence[Level],
+    lams: Sequence[float],
+    now: Level,
     target: Level,
     form: str,
-    order: int,
-    midpoint: bool,
+    midpoint: bool = False,
     second_derivative: float = 1.0,
     half_sign_flipped: bool = False,
 ) -> Coefficients:
-    """One step of a multistep DPM-Solver.
+    """One step of a multistep DPM-Solver, of as many predictions as there are calls, 1 to 3.
 
     Args:
-        here: Levels of the newest calls, newest first; at least ``order`` of them.
+        lams: lam of the target, then of the calls to combine, newest first, all different.
+        now: Level of the newest call.
         target: Level to reach; sigma = 0 is allowed for the data-prediction forms.
         form: "dpmsolver++", "dpmsolver", "sde-dpmsolver++" or "sde-dpmsolver".
-        order: 1, 2 or 3.
         midpoint: At order 2, evaluate D at the midpoint (``psi_0 / 2``) instead of integrating it.
         second_derivative: Factor on D2; 1 is the mathematics, 0.5 what diffusers computes.
         half_sign_flipped: Use ``psi_2 - 1`` for psi_2, as diffusers does in sde-dpmsolver++.
@@ -104,32 +81,26 @@ def multistep_row(
     Returns:
         The row, on ``x`` and ``x0`` for the data forms, on ``x`` and ``eps`` for the noise forms.
     """
-    now = here[0]
-    h, data = target.lam - now.lam, form.endswith("++")
-    lin = linear_part(now, target, data, float(form.startswith("sde")))
-    kappa, z = lin.kappa, lin.z
-    factors = [psi(0, z)]
-    if order == 2:
-        factors.append(0.5 * psi(0, z) if midpoint else psi(1, z))
-    elif order == 3:
-        factors += [psi(1, z), (psi(2, z) - half_sign_flipped) * second_derivative]
-    weights = [0.0] * order
-    rows = differences([level.lam for level in here], h, order)
-    for factor, row in zip(factors, rows, strict=True):
-        for j, d in enumerate(row):
-            weights[j] += kappa * factor * d
-    return predicting(data, lin.c, weights, lin.noise)
+    end, *lams = lams
+    order, h, data = len(lams), end - lams[0], form.endswith("++")
+    c, kappa, z, total, noise = linear_part(now, target, h, data, float(form.startswith("sde")))
+    if order == 1:
+        weights: tuple[float, ...] = (total,)
+    elif order == 2:
+        slope = (0.5 * total if midpoint else kappa * psi(1, z)) * h / (lams[0] - lams[1])
+        weights = total + slope, -slope
+    else:
+        # Slopes (D_j - D_(j+1)) / r_j over the last two intervals; of them D1 is extrapolated, and
+        # D2, the true second derivative, is twice their divided difference.
+        r0, r1 = (lams[0] - lams[1]) / h, (lams[1] - lams[2]) / h
+        first, second = psi(1, z), (psi(2, z) - half_sign_flipped) * second_derivative
+        bend = (first * r0 + 2.0 * second) / (r0 + r1)
+        newer, older = kappa * (first + bend) / r0, kappa * bend / r1
+        weights = total + newer, -newer - older, older
+    return Coefficients((c,), weights if data else (), () if data else weights, noise)
 
 
-def predicting(data: bool, c: float, weights: Sequence[float], noise: float = 0.0) -> Coefficients:
-    """The row ``c x + sum_j weights[j] D_j + noise z``, D being x0 (data) or eps."""
-    if data:
-        return Coefficients(x=(c,), x0=tuple(weights), noise=noise)
-    return Coefficients(x=(c,), eps=tuple(weights), noise=noise)
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(NamedTuple):
     """What a step does beside interpolating: c, kappa and z of the table above, and more.
 
     Attributes:
@@ -147,17 +118,17 @@ class Linear:
     noise: float = 0.0
 
 
-def linear_part(now: Level, target: Level, data: bool, tau: float) -> Linear:
+def linear_part(now: Level, target: Level, h: float, data: bool, tau: float) -> Linear:
     """The linear part of a step, which is solved exactly.
 
     Args:
         now: Where the step starts.
         target: Where it ends.
+        h: lam there less lam here.
         data: Whether the data or the noise prediction is interpolated.
         tau: Stochasticity: 0 is the ODE, 1 the reverse SDE, anything between or beyond an SDE
             with the same marginals (Xue et al. 2023, arXiv 2309.05019, eq. 6).
     """
-    h = target.lam - now.lam
     # A step up in noise (the floor that zero terminal SNR puts under the last level can lie below
     # its neighbour) cannot be taken by removing and renewing noise: it follows the ODE.
     tau2 = tau * tau if h > 0.0 else 0.0
@@ -210,6 +181,7 @@ def singlestep_row(
     form: str,
     midpoint: bool,
     half_sign_flipped: bool = False,
+    lams: Sequence[float] = (),
 ) -> Coefficients:
     """One call of a singlestep DPM-Solver: from the oldest sample, with all predictions since.
 
@@ -220,58 +192,37 @@ def singlestep_row(
         midpoint: At order 3, take the slope from the first to the newest call, and no curvature;
             at order 2 as for ``multistep_row``.
         half_sign_flipped: As for ``multistep_row``.
+        lams: lam of the target, then of ``here``, where they are known.
     """
-    order = len(here)
-    base, newest = here[-1], here[0]
-    picked = [0, order - 1] if order == 3 and midpoint else list(range(order))
-    picked.sort(key=lambda lag: -lag)
-    if len({here[lag].lam for lag in picked}) < len(picked):
-        # Two calls at one level hold no slope.
-        picked = [order - 1] if newest.lam == base.lam else [order - 1, 0]
-    if target.lam == base.lam:
-        return Coefficients(x=(*[0.0] * (order - 1), 1.0))
+    end, *lams = lams or [level.lam for level in (target, *here)]
+    first = len(here) - 1
+    if end == lams[first]:
+        return Coefficients((*[0.0] * first, 1.0))
+    # Oldest first: the step starts there. Two calls at one level hold no slope.
+    picked = [first, 0] if first == 2 and midpoint else [*range(first, -1, -1)]
+    if len({lams[lag] for lag in picked}) < len(picked):
+        picked = [first] if lams[0] == lams[first] else [first, 0]
     row = multistep_row(
-        [here[lag] for lag in picked],
+        (end, *[lams[lag] for lag in picked]),
+        here[first],
         target,
         form,
-        len(picked),
-        midpoint=midpoint and order == 2,
+        midpoint=midpoint and first == 1,
         half_sign_flipped=half_sign_flipped,
     )
-
-    def placed(weights: Sequence[float]) -> tuple[float, ...]:
-        found = [0.0] * order
-        for lag, weight in zip(picked, weights, strict=False):
-            found[lag] = weight
-        return tuple(found) if weights else ()
-
-    return Coefficients(placed(row.x), placed(row.x0), placed(row.eps), row.noise)
-
-
-def log_rho_row(here: Sequence[Level], target: Level) -> Coefficients:
-    r"""Noise predictions as a polynomial in log rho, integrated over rho (Zhang and Chen 2022).
-
-    Since ``log rho = -lam``, the integral is that of the noise form with nothing approximated, and
-    psi takes it without the cancellation of its primitive.
-
-    Args:
-        here: Levels of the calls to combine, newest first, 1 to 3 of them, all different.
-        target: Level to reach; at sigma = 0 the newest prediction alone leads there.
-    """
-    now = here[0]
-    if target.lam == now.lam:
-        return Coefficients(x=(1.0,))
-    if target.sigma == 0.0:
-        on_x = target.alpha / now.alpha
-        return Coefficients(x=(on_x,), eps=(-on_x * now.sigma,))
-    return multistep_row(here, target, "dpmsolver", len(here), midpoint=False)
+    weights = [0.0] * len(here)
+    for lag, weight in zip(picked, row.x0 or row.eps, strict=True):
+        weights[lag] = weight
+    x = (*[0.0] * first, *row.x)
+    return Coefficients(
+        x, tuple(weights) if row.x0 else (), () if row.x0 else tuple(weights), row.noise
+    )
 
 
-def ddim_row(here: Level, target: Level, eta: float) -> Coefficients:
-    """DDIM with stochasticity eta (Song et al. 2020, arXiv 2010.02502, eq. 12 and 16)."""
-    std = eta * posterior_std(here, target)
-    direction = math.sqrt(max(0.0, target.sigma**2 - std**2))
-    return Coefficients(x=(0.0,), x0=(target.alpha,), eps=(direction,), noise=std)
+def clean_row(now: Level, target: Level) -> Coefficients:
+    """The noise prediction leads to a clean sample, which no slope does: its x0, rescaled."""
+    on_x = target.alpha / now.alpha
+    return Coefficients((on_x,), (), (-on_x * now.sigma,))
 
 
 def transfer_row(here: Level, target: Level) -> tuple[float, float]:
@@ -296,11 +247,52 @@ def fresh_variance(here: Level, target: Level) -> float:
     ``sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2``, which is ``1 - (alpha_s / alpha_t)^2`` on a
     variance-preserving path, without its cancellation near the clean end.
     """
-    return max(0.0, here.sigma**2 - (here.alpha / target.alpha * target.sigma) ** 2)
+    return max(0.0, _fresh(here, target))
+
+
+def _fresh(here: Level, target: Level) -> float:
+    """The same, below 0 where the target is the noisier one."""
+    return here.sigma**2 - (here.alpha / target.alpha * target.sigma) ** 2
 
 
 def posterior_row(here: Level, target: Level, noise: float) -> Coefficients:
     """Mean of q(x_target | x_here, x0) plus noise (Ho et al. 2020, eq. 7)."""
-    on_x0 = target.alpha * fresh_variance(here, target) / here.sigma**2
+    on_x0 = target.alpha * _fresh(here, target) / here.sigma**2
     on_x = here.alpha / target.alpha * (target.sigma / here.sigma) ** 2
     return Coefficients(x=(on_x,), x0=(on_x0,), noise=noise)
+
+
+# --- what their rules share ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exponential(Rule):
+    """What interpolates predictions in lam, on variance-preserving or flow levels.
+
+    Attributes:
+        prediction_type: What the model returns.
+        keeps: What is remembered of a call.
+        depth: How many calls the memory holds, the present one included: one more than a row
+            combines, for upstream's ``model_outputs`` shows those of the last call too.
+        flow: Whether the levels are a flow's.
+        paper: Whether the mathematics is followed where upstream leaves it.
+    """
+
+    prediction_type: str
+    keeps: frozenset[str] = field()  # without the base's default, which is for all its rules
+    depth: int = field()
+    flow: bool
+    paper: bool
+
+    def read(self, call: Call) -> Reading:
+        """How the model output of a call is read, as upstream on paths that are none of its own."""
+        kind, here = self.prediction_type, call.here
+        if not self.paper and self.flow and kind == "v_prediction":
+            # Upstream reads v as if alpha^2 + sigma^2 were 1 on the flow path too.
+            return Reading(here.alpha, -here.sigma, here.sigma, here.alpha)
+        if not self.paper and not self.flow and kind == "flow_prediction":
+            # Upstream reads a flow prediction with sigma / alpha for sigma off the flow path.
+            return Reading(
+                1.0, -here.rho, (1.0 - here.alpha) / here.sigma, here.alpha * here.rho / here.sigma
+            )
+        return prediction.reading(kind, here)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..core.coefficients import Coefficients
-from ..core.level import Level
+from ..core.grid import Grid
+from ..core.level import Call, Level
+from ..core.prediction import Reading
+from ..core.rule import Rule, StepArguments, Update
+from .euler import NO_CHURN, churned
 
 
 def euler_row(here: Level, target: Level) -> Coefficients:
@@ -57,3 +64,77 @@ def heun_correction_row(
         return Coefficients(x=(1.0, -0.5 * q), x0=(-half, 0.5 * q), eps=(half,))
     again = (1.0 + 0.5 * q) / (1.0 + q)
     return Coefficients(x=(again,), x0=(-half, again * q - 0.5 * q), eps=(half,))
+
+
+# --- the rules ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FlowEuler(Rule):
+    """Euler's method on ``dx / d sigma = eps - x0``, or to x0 and back with fresh noise.
+
+    Attributes:
+        stochastic: Whether a step goes to x0 and back.
+        inverted: Whether the public sigmas are the share of data, so that the slope is x0 - eps.
+        paper: Whether an inverted sigma is the share of data in the step too; upstream takes it
+            for the share of noise.
+    """
+
+    stochastic: bool = False
+    inverted: bool = False
+    paper: bool = False
+    defaults: ClassVar[StepArguments] = NO_CHURN
+
+    def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
+        """What call ``i`` does; the arguments have no effect."""
+        here, target = past[0].here, past[0].target
+        sign = -1.0 if self.inverted else 1.0
+        read = Reading(1.0, -sign * here.sigma, 1.0, sign * here.alpha)
+        if not self.stochastic:
+            return Update(read, euler_row(here, target))
+        if self.inverted and not self.paper:
+            keep = target.sigma
+            row = Coefficients((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
+            return Update(read, row)
+        return Update(read, Coefficients((0.0,), (target.alpha,), noise=target.sigma))
+
+
+@dataclass(frozen=True)
+class FlowHeun(Rule):
+    """Heun's method on the slope of a rectified flow, after churn.
+
+    Attributes:
+        paper: Whether churn moves along the path; upstream's adds noise and keeps the data.
+    """
+
+    paper: bool = False
+    keeps: ClassVar[frozenset[str]] = frozenset({"x", "x0"})
+    depth: ClassVar[int] = 2
+    defaults: ClassVar[StepArguments] = NO_CHURN
+
+    def raised(
+        self, grid: Grid, here: Level, arguments: StepArguments
+    ) -> tuple[float, float | None, float]:
+        """``(sigma_hat, keep, weight of the noise)`` of a step that starts at a level."""
+        sigma_hat, noise = churned(grid, here.sigma, arguments)
+        if not self.paper or sigma_hat == here.sigma:
+            return sigma_hat, None, noise
+        sigma_hat = min(sigma_hat, 1.0)
+        keep, std = churn(here, sigma_hat)
+        return sigma_hat, keep, std * arguments[3]
+
+    def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
+        """What call ``i`` does."""
+        here, target = past[0].here, past[0].target
+        read = Reading(1.0, -here.sigma, 1.0, here.alpha)
+        if past[0].part == 0:
+            raised = self.raised(grid, here, arguments)
+            return Update(read, heun_row(here, target, *raised))
+        if len(past) < 2:
+            # A run that starts here has no step to close: it stays where it is.
+            return Update(read, Coefficients((1.0,)))
+        start = past[1].here
+        sigma_hat, keep, _ = self.raised(grid, start, arguments)
+        # Upstream draws for the second call too, where the noise cancels.
+        draws = not self.paper and churned(grid, start.sigma, arguments)[1] != 0.0
+        return Update(read, heun_correction_row(start, here, sigma_hat, keep), draws=draws)

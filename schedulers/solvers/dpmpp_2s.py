@@ -9,7 +9,7 @@ import numpy as np
 from ..core.grid import Grid
 from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.sigma import NoiseScale, TwoCallScheduler
+from ..families.sigma import TwoCallScheduler, noise_scale, noise_scaled_step
 from ..grids import midpoint as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -76,5 +76,5 @@ class DPMPP2SAncestralScheduler(TwoCallScheduler):
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.geometric_midpoints(held, self._grid.steps, float(self.config["eta"]))
 
-    _step_arguments = NoiseScale._step_arguments
-    step = NoiseScale.step  # type: ignore[assignment]
+    _step_arguments = noise_scale
+    step = noise_scaled_step  # type: ignore[assignment]

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, Backend, Generator, Pairs
+from ..backend.arrays import Array, Backend, Generator, Pairs, host_values
+from ..backend.tracing import untraced
 from ..core.grid import Grid, Request
-from ..core.rule import StepArguments
 from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.sigma import TwoCallScheduler
+from ..families.sigma import TwoCallScheduler, noise_scale
 from ..grids import midpoint as grids
 from ..grids.sigma import SigmaDialect, spaced
 from ..interface import params as p
 from ..interface.config import configured
-from ..rules.brownian import BrownianPath, BrownianTree
+from ..rules.brownian import BrownianPath, BrownianTree, snapped
 from ..rules.midpoint import ExponentialMidpoint
 
 
@@ -85,8 +85,13 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
     def _use(self, grid: Grid, device: Any = None) -> None:
         super()._use(grid, device)
         self._tree: BrownianTree | None = None
-        self._tree_levels: list[float] = []
+        #: Start, midpoint and end of each step on the tree.
+        self._tree_steps: tuple[tuple[float, float, float], ...] = ()
         self._path = BrownianPath()
+
+    def _heed_grid(self, name: str, value: Any) -> None:
+        super()._heed_grid(name, value)
+        self._tree_steps = ()
 
     def set_timesteps(  # type: ignore[override]
         self,
@@ -98,7 +103,17 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
     ) -> None:
         """Lay out a run of N steps (2 N - 1 model calls), or one over custom times or levels.
 
-        See ``TwoCallScheduler.set_timesteps``.
+        Args:
+            num_inference_steps: Number of steps N, 1..num_train_timesteps.
+            device: Where ``timesteps`` go (torch only).
+            num_train_timesteps: Spread the steps over this many training steps instead of all.
+            timesteps: Custom times of the steps, strictly descending; midpoints are added.
+            sigmas: Custom noise levels, strictly descending, the final one (usually 0) included;
+                midpoints are added likewise.
+
+        Raises:
+            TypeError: ``num_inference_steps`` is not an integer.
+            ValueError: As for the other classes of two calls a step.
         """
         super().set_timesteps(num_inference_steps, device, num_train_timesteps, timesteps, sigmas)
         #: What was asked for, so that a tree can round its levels as upstream.
@@ -112,9 +127,9 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.geometric_midpoints(held, self._grid.steps, 0.0)
 
-    def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:
-        return (settings.get("s_noise", 1.0),)
+    _step_arguments = noise_scale
 
+    @untraced
     def _draw(
         self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
     ) -> Array:
@@ -132,42 +147,47 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
             return self._path.between(
                 here, there, lambda: backend.randn(sample, dtype, generator), combine
             )
-        if self._tree is None:
-            self._tree_levels = self._levels_in(backend)
-            ends = min(self._tree_levels), max(self._tree_levels)
-            self._tree = BrownianTree(*ends, backend.some_seed() if seed is None else seed)
+        if self._tree is None or not self._tree_steps:
+            levels = self._levels_in(backend)
+            self._tree_steps = self._steps_of(levels, backend)
+            ends = float(levels[levels > 0.0].min()), float(levels.max())
+            seed = backend.some_seed() if seed is None else seed
+            self._tree = self._tree or BrownianTree(*ends, seed)
 
         def unit(seed: int) -> Array:
             return backend.randn(sample, dtype, backend.seeded(seed, sample))
 
-        return self._tree.between(*self._tree_times(backend, i, opens), unit, combine)
+        start, middle, end = self._tree_steps[i // 2]
+        if i % 2 == 0:
+            end = middle
+        elif opens:
+            start = middle
+        return self._tree.between(start, end, unit, combine)
 
-    def _levels_in(self, backend: Backend) -> list[float]:
-        """The nonzero levels of the run, rounded as an array library rounds them.
-
-        A path is rough: a level that is off by an ulp of float32 moves it by a thousandth. So
-        upstream's roundings are repeated one by one, here and in ``_tree_times``.
-        """
-        steps, spread = self._asked
+    def _levels_in(self, backend: Backend) -> np.ndarray:
+        """What ``sigmas`` shows, rounded as an array library rounds it."""
+        shown, (steps, spread) = self._grid.sigmas.astype(np.float32), self._asked
         if steps is None:  # upstream has no custom grids whose roundings to repeat
-            grid = self._grid
-            levels = [*grid.sigma[::2].tolist(), float(grid.to_sigma[-1])]
-            return [level for level in levels if level > 0.0]
+            return shown
         ratios = (np.float32(1.0) - self._table.cumulative) / self._table.cumulative
         exact = backend.root32(ratios).astype(np.float64)
         table = replace(self._table, exact_rhos=exact)
         _, made = spaced(table, self._dialect(spread), Request(int(steps)))
-        return [level for level in made.astype(np.float32).tolist() if level > 0.0]
+        return snapped(shown, made.astype(np.float32))
 
-    def _tree_times(self, backend: Backend, i: int, opens: bool) -> tuple[float, float]:
-        """The interval of the call, by way of the logarithm."""
-        levels, step = self._tree_levels, i // 2
-        log, log_next = (np.float32(backend.log32(level)) for level in levels[step : step + 2])
-        middle = backend.exp32(float(log + (log_next - log) * np.float32(0.5)))
-        start, end = backend.exp32(float(log)), backend.exp32(float(log_next))
-        if i % 2 == 0:
-            return start, middle
-        return middle if opens else start, end
+    @staticmethod
+    def _steps_of(levels: np.ndarray, backend: Backend) -> tuple[tuple[float, float, float], ...]:
+        """Start, midpoint and end of each step, by way of upstream's float32 logarithms."""
+
+        def rounded(name: str, values: np.ndarray) -> np.ndarray:
+            return host_values(backend.apply(name, backend.own(values)))
+
+        with np.errstate(divide="ignore"):
+            start, end = rounded("log", levels[:-1:2]), rounded("log", levels[1::2])
+        middle = start + (end - start) * np.float32(0.5)
+        return tuple(
+            zip(*(rounded("exp", log).tolist() for log in (start, middle, end)), strict=True)
+        )
 
     def step(
         self,
@@ -201,5 +221,5 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
         if type(s_noise) is not float or s_noise != 1.0:
             s_noise = self._check_step("s_noise", s_noise)
         return self._advance(
-            model_output, timestep, sample, (s_noise,), generator, return_dict=return_dict
+            model_output, timestep, sample, (s_noise,), generator, None, None, return_dict
         )

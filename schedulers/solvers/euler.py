@@ -144,7 +144,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         arguments = self._churn_arguments(s_churn, s_tmin, s_tmax, s_noise)
         self._warn_unscaled()
         return self._advance(
-            model_output, timestep, sample, arguments, generator, return_dict=return_dict
+            model_output, timestep, sample, arguments, generator, None, None, return_dict
         )
 
     def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:

@@ -83,5 +83,5 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
         self._refuse_integer(timestep)
         self._warn_unscaled()
         return self._advance(
-            model_output, timestep, sample, (), generator, return_dict=return_dict
+            model_output, timestep, sample, (), generator, None, None, return_dict
         )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, Generator
 from ..core.exports import PublicArray
 from ..core.grid import Grid
-from ..core.scheduler import Levels
+from ..core.scheduler import Levels, noisy_step
 from ..facts import papers
 from ..families.sigma import TwoCallScheduler
 from ..grids import midpoint as grids
@@ -94,31 +92,4 @@ class KDPM2AncestralDiscreteScheduler(TwoCallScheduler):
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.shown_midpoints(held, self._grid.steps, 1)
 
-    def step(  # type: ignore[override]
-        self,
-        model_output: Array,
-        timestep: Any,
-        sample: Array,
-        generator: Generator = None,
-        return_dict: bool = True,
-    ) -> Any:
-        """Take one of the two calls of a step.
-
-        Args:
-            model_output: What the model returned, shape of the sample.
-            timestep: The current entry of ``timesteps``.
-            sample: ``x0 + sigma eps``, any shape.
-            generator: Source of noise, or a list with one for each sample.
-            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
-
-        Returns:
-            ``prev_sample`` (after the first call the one at the midpoint) and
-            ``pred_original_sample``.
-
-        Raises:
-            TypeError: Arrays of different libraries, or a wrong type.
-            ValueError: Before ``set_timesteps``, or shapes that do not match.
-        """
-        return self._advance(
-            model_output, timestep, sample, (), generator, return_dict=return_dict
-        )
+    step = noisy_step  # type: ignore[assignment]

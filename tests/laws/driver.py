@@ -4,7 +4,6 @@ Nothing here knows a class by name: settings come from the parameter description
 that a class refuses (ValueError) is not a setting.
 """
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from schedulers import SCHEDULERS
+from schedulers.core.loop import drive
 
 Array: TypeAlias = Any
 SchedulerLike: TypeAlias = Any
@@ -123,12 +123,7 @@ class Moment:
 
 def model_output(scheduler: SchedulerLike, index: int, x: Array, x0: Array) -> Array:
     """What a model that predicts `x0` returns to this scheduler."""
-    on_x, on_x0 = scheduler.output_weights(index)
-    output = on_x * x + on_x0 * x0
-    if str(scheduler.config.get("variance_type")).startswith("learned"):
-        halves = (output, abs(output) * 0.0 + 0.5)
-        return torch.cat(halves, dim=1) if torch.is_tensor(x) else np.concatenate(halves, axis=1)
-    return output
+    return scheduler.model_output(index, x, x0)
 
 
 def walk(
@@ -142,92 +137,23 @@ def walk(
     scribble: bool = False,
     **step: object,
 ) -> Iterator[Moment]:
-    """Run the calls from `start` up to `stop`; yields one moment a model call.
+    """Run the calls from `start` up to `stop` by the library's own loop, one moment a model call.
 
     With `resume` the scheduler is taken as it is, in the middle of its run. With `scribble` the
     memory of every model output is overwritten after its step, as a compiled model does.
     """
-    if scheduler.call_form == "karras_ve":
-        yield from _walk_karras_ve(scheduler, model, x, start, generator, stop, scribble)
-        return
-    if scheduler.call_form == "score_sde":
-        yield from _walk_score_sde(scheduler, model, x, start, generator, stop, scribble)
-        return
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        step["generator"] = generator
-    if not resume and hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(start)
-    index = start - 1
-    # an adaptive run knows its number of calls when it is over
-    while (index := index + 1) < (len(scheduler.stages) if stop is None else stop):
-        t = scheduler.timesteps[index]
-        scheduler.scale_model_input(x, t)
-        x0 = model(index, x)
-        output = model_output(scheduler, index, x, x0)
-        out = scheduler.step(output, t, x, **step)
+    indices = itertools.count(start)
+    moments = drive(
+        scheduler,
+        lambda shown, _: model(next(indices), shown),
+        x,
+        generator=generator,
+        start=start,
+        stop=stop,
+        resume=resume,
+        **step,
+    )
+    for now in moments:
         if scribble:
-            output[...] = 1e3
-        yield Moment(index, x, x0, out.prev_sample, out.pred_original_sample)
-        x = out.prev_sample
-
-
-def _walk_karras_ve(
-    scheduler: SchedulerLike,
-    model: Model,
-    x: Array,
-    start: int,
-    generator: object,
-    stop: int | None,
-    scribble: bool,
-) -> Iterator[Moment]:
-    """Predict and correct, two calls a step but for the last one; starts and stops at a step."""
-    levels = [*(float(scheduler.schedule[int(t)]) for t in scheduler.timesteps), 0.0]
-    steps = list(itertools.pairwise(levels))
-    for number, (sigma, target) in enumerate(steps):
-        index = 2 * number
-        if index < start or (stop is not None and index >= stop):
-            continue
-        hat, sigma_hat = scheduler.add_noise_to_input(x, sigma, generator)
-        x0 = model(index, hat)
-        output = (x0 - hat) / sigma_hat
-        out = scheduler.step(output, sigma_hat, target, hat)
-        if scribble:
-            output[...] = 1e3
-        yield Moment(index, hat, x0, out.prev_sample, out.pred_original_sample)
-        if target != 0.0:
-            shown = out.prev_sample
-            x0 = model(index + 1, shown)
-            output = (x0 - shown) / target
-            out = scheduler.step_correct(output, sigma_hat, target, hat, shown, out.derivative)
-            if scribble:
-                output[...] = 1e3
-            yield Moment(index + 1, shown, x0, out.prev_sample, out.pred_original_sample)
-        x = out.prev_sample
-
-
-def _walk_score_sde(
-    scheduler: SchedulerLike,
-    model: Model,
-    x: Array,
-    start: int,
-    generator: object,
-    stop: int | None,
-    scribble: bool,
-) -> Iterator[Moment]:
-    """At each time the corrector's calls, then the predictor's."""
-    corrects = scheduler.config["correct_steps"]
-    index = start - 1
-    # an adaptive run knows its number of calls when it is over
-    while (index := index + 1) < (len(scheduler.stages) if stop is None else stop):
-        number, call = divmod(index, 1 + corrects)
-        t = scheduler.timesteps[number]
-        x0 = model(index, x)
-        output = model_output(scheduler, index, x, x0)
-        if call < corrects:
-            out = scheduler.step_correct(output, x, generator, timestep=t)
-        else:
-            out = scheduler.step_pred(output, t, x, generator)
-        if scribble:
-            output[...] = 1e3
-        yield Moment(index, x, x0, out.prev_sample, out.pred_original_sample)
-        x = out.prev_sample
+            now.output[...] = 1e3
+        yield Moment(now.index, now.shown, now.x0, now.sample, now.pred_original_sample)

@@ -9,7 +9,7 @@ import torch
 
 from schedulers import DPMAdaptiveScheduler
 from schedulers.core.coefficients import contributions
-from schedulers.dpm_adaptive import MOST_TRIALS
+from schedulers.solvers.dpm_adaptive import MOST_TRIALS
 
 X = np.random.default_rng(4).standard_normal((2, 3))
 

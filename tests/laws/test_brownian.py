@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchsde
 
+from benchmarks.schedulers import Count
 from schedulers.backend.arrays import backend_of
 from schedulers.rules.brownian import BrownianPath, BrownianTree
 from tests.laws.driver import make
@@ -101,3 +102,35 @@ def test_a_seed_wins_over_a_generator_and_needs_no_torch() -> None:
         torch.manual_seed(5)
         np.random.seed(5)
         assert np.array_equal(one, last(kind, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("DPMSolverSDEScheduler", {"noise_sampler_seed": 3}),
+        ("CosineDPMSolverMultistepScheduler", {}),
+    ],
+)
+def test_upstreams_draws_cost_a_sum_and_no_reads(name: str, settings: dict[str, object]) -> None:
+    """A draw for each halving that is new, a term for each on the way; nothing is read."""
+    scheduler, x = make(name, 20, **settings), torch.ones(2, 4, 16, 16)
+    for i, t in enumerate(scheduler.timesteps[:12]):
+        scheduler.scale_model_input(x, t)
+        with Count(x.numel(), "cpu") as seen:
+            scheduler.step(0.1 * x, t, x)
+        assert i == 0 or (seen.ops <= 70 and seen.syncs == 0), i
+
+
+def test_an_assigned_level_leads_the_path_elsewhere() -> None:
+    """In the middle of a run too: the tree stays, and is looked at between the new levels."""
+    runs = []
+    for factor in (1.0, 0.5):
+        scheduler, x = make("DPMSolverSDEScheduler", 4, noise_sampler_seed=3), torch.ones(2, 3)
+        for i, t in enumerate(scheduler.timesteps[:4]):
+            if i == 2:
+                scheduler.sigmas[3:] *= factor
+            scheduler.scale_model_input(x, t)
+            x = scheduler.step(0.0 * x, t, x).prev_sample
+        runs.append((scheduler._tree, x))
+    (first, a), (second, b) = runs
+    assert first._ends == second._ends and not torch.equal(a, b)

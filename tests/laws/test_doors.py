@@ -34,10 +34,10 @@ ARRAYS = (1.0, [1.0], {}, *(torch.ones(2, 3, 2, 2).to(kind) for kind in
 DEVICES = ("no such device", 1e300, 10**30, [], "cuda:99" if not torch.cuda.is_available() else -7)
 #: Arrays, lists, and what has a meaning for any value or is documented to have none.
 IS_ARRAY = {"model_output", "sample", "sample_hat", "sample_prev", "derivative", "score", "x",
-            "noise", "original_samples"}  # fmt: skip
+            "noise", "original_samples", "x0"}  # fmt: skip
 IS_LIST = {"timesteps", "sigmas", "schedule_timesteps", "values"}
 FREE = {"return_dict", "generator", "variance_noise", "pred_original_sample", "attempts",
-        "per_token_timesteps", "broadcast_array", "denoise", "callback"}  # fmt: skip
+        "per_token_timesteps", "broadcast_array", "denoise", "callback", "rows"}  # fmt: skip
 #: Words for the Hub and for files, which have laws of their own.
 ABOUT_FILES = re.compile("pretrained|config|hub|json|parameters|inert|set_format")
 
@@ -57,7 +57,7 @@ def usual(scheduler: SchedulerLike, method: str) -> dict[str, object]:
         values["t"] = 0
     if method == "batch_step_no_noise":
         values["timesteps"] = times[:2]
-    values["broadcast_array"] = x
+    values["broadcast_array"], values["rows"] = x, ()
     values["denoise"] = lambda x, sigma: 0.1 * x
     return values
 

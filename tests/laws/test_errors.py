@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from schedulers import SCHEDULERS, from_name
-from schedulers.open_grid import OpenGridScheduler
+from schedulers.families.dpm import DpmScheduler
 from tests.laws.driver import NAMES, SchedulerLike, make, torch_noise
 
 # Steps are called here without the call that scales the model's input.
@@ -143,7 +143,7 @@ def test_timestep_that_is_not_on_the_grid(name: str) -> None:
     for t in (-5.0, 1e9, math.nan, "noon", None):
         scheduler = make(name)
         if (
-            issubclass(SCHEDULERS[name], OpenGridScheduler)
+            issubclass(SCHEDULERS[name], DpmScheduler)
             and isinstance(t, float)
             and math.isfinite(t)
         ):

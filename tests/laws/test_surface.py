@@ -13,7 +13,7 @@ import torch
 
 from schedulers import NAMES as KNOWN_NAMES
 from schedulers import SCHEDULERS, from_name
-from schedulers.open_grid import OpenGridScheduler
+from schedulers.families.dpm import DpmScheduler
 from tests.laws.driver import NAMES, make, noise, settings_of, singles, split, walk
 
 GROUPS = {"scheduler", "noise schedule", "spacing", "stochasticity", "prediction"}
@@ -328,7 +328,7 @@ def test_stages_tell_the_grid(name: str) -> None:
 OPEN = [
     name
     for name in NAMES
-    if issubclass(SCHEDULERS[name], OpenGridScheduler)
+    if issubclass(SCHEDULERS[name], DpmScheduler)
     and "sigmas" in inspect.signature(SCHEDULERS[name].set_timesteps).parameters
 ]
 

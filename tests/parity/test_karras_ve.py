@@ -1,6 +1,6 @@
 """Karras-VE has its own call form; every part of it equals diffusers'."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -102,3 +102,36 @@ def test_model_input_is_not_scaled() -> None:
 def test_one_step_is_finite_where_theirs_divides_by_zero() -> None:
     assert bool(Case(NAME, steps=1).theirs().schedule.isnan().all())
     assert bool(torch.as_tensor(Case(NAME, steps=1).ours().schedule).isfinite().all())
+
+
+@pytest.mark.parametrize("names", [("timesteps",), ("schedule",), ("timesteps", "schedule")])
+@pytest.mark.parametrize("edit", [lambda v: v[3:], lambda v: v[::2], lambda v: v - v // 4])
+def test_assigned_arrays_are_those_of_the_loop(
+    names: tuple[str, ...], edit: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Whatever is cut, thinned out or lowered: each call is theirs, or theirs has none to make."""
+    case = Case(NAME, {}, 10)
+    both = case.ours(), case.theirs()
+    for scheduler in both:
+        for key in names:
+            setattr(scheduler, key, edit(getattr(scheduler, key)).clone())
+        scheduler.timesteps[-1] = 0
+    ours, theirs = both
+    try:
+        made = list(calls(theirs, 4))
+    except IndexError:
+        with pytest.raises(IndexError):
+            list(calls(ours, 4))
+        return
+    for name, arguments in made:
+        expected, found = (answer(s, name, arguments)[0] for s in (theirs, ours))
+        assert error(found, expected) <= 1e-5, name
+    levels = [float(theirs.schedule[t]) for t in theirs.timesteps]
+    assert ours.sigmas[:-1].tolist() == pytest.approx(levels, rel=1e-6)
+    assert len(ours.stages) == sum(name != "add_noise_to_input" for name, _ in made)
+
+
+def test_nothing_goes_by_sigmas() -> None:
+    ours = Case(NAME).ours()
+    with pytest.raises(ValueError, match="sigmas follow from schedule"):
+        ours.sigmas = ours.sigmas * 0.5

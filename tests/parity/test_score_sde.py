@@ -1,5 +1,7 @@
 """The score SDEs have their own call forms; every part of them equals diffusers'."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,8 @@ def test_ve_grid(end: float) -> None:
         ours, theirs = laid_out(case)
         assert torch.equal(ours.timesteps, theirs.timesteps)
         index = (theirs.timesteps * (steps - 1)).long()
-        assert list(ours._visited) == index.tolist()
+        visited = [call.here.sigma for call in ours.stages[1::2]]
+        assert visited == ours.discrete_sigmas[index].tolist()
         for key in ("sigmas", "discrete_sigmas"):
             a, b = getattr(ours, key), getattr(theirs, key)
             torch.testing.assert_close(a, b, rtol=2e-6, atol=0)
@@ -178,3 +181,72 @@ def test_other_levels_keep_the_last_time() -> None:
     torch.testing.assert_close(ours.sigmas, theirs.sigmas)
     ours.set_timesteps(8)
     assert float(ours.timesteps[-1]) == pytest.approx(1e-5)
+
+
+def halved_at_the_end(values: torch.Tensor) -> torch.Tensor:
+    values[-1] *= 0.5
+    return values
+
+
+EDITS = (lambda v: v[3:], lambda v: v[::2], lambda v: v * 0.5, halved_at_the_end)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("key", ["timesteps", "discrete_sigmas", "sigmas"])
+def test_ve_goes_by_what_is_assigned(
+    key: str, edit: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    ours, theirs = laid_out(Case(VE, {}, 10))
+    draws = [torch.Generator().manual_seed(3) for _ in range(2)]
+    for scheduler in (ours, theirs):
+        setattr(scheduler, key, edit(getattr(scheduler, key)))
+    x = 5 * unit_noise()
+    for t in theirs.timesteps:
+        try:
+            b = theirs.step_pred(x.tanh(), t, x, draws[1])
+        except IndexError:
+            with pytest.raises(ValueError, match="discrete_sigmas"):
+                ours.step_pred(x.tanh(), t, x, draws[0])
+            return
+        a = ours.step_pred(x.tanh(), t, x, draws[0])
+        for found, expected in zip(tuple(a), (b.prev_sample, b.prev_sample_mean), strict=True):
+            assert error(found, expected) <= 1e-5
+        x = b.prev_sample
+
+
+def test_ve_levels_follow_assigned_times() -> None:
+    ours, theirs = laid_out(Case(VE, {}, 6))
+    for scheduler in (ours, theirs):
+        scheduler.timesteps = scheduler.timesteps * 0.5
+        scheduler.set_sigmas(6, 0.05, 50.0)
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+    torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_vp_goes_by_assigned_times(edit: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Also on an object that was not told its number of steps, and between its times."""
+    case = Case("ScoreSdeVpScheduler", {}, 10)
+    ours, theirs = case.ours(), case.theirs()
+    fresh = SCHEDULERS["ScoreSdeVpScheduler"]()
+    for scheduler in (ours, theirs):
+        scheduler.timesteps = edit(scheduler.timesteps)
+    fresh.timesteps = theirs.timesteps.clone()
+    x = unit_noise()
+    for t in (*theirs.timesteps, torch.tensor(0.37)):
+        expected = theirs.step_pred(x, x, t, torch.Generator().manual_seed(0))
+        for scheduler in (ours, fresh):
+            found = scheduler.step_pred(x, x, t, torch.Generator().manual_seed(0))
+            for a, b in zip(tuple(found), expected, strict=True):
+                assert error(a, b) <= 1e-5
+    assert len(ours.stages) == len(fresh.stages) == len(theirs.timesteps)
+
+
+@pytest.mark.parametrize("name", [VE, "ScoreSdeVpScheduler", "KarrasVeScheduler"])
+def test_times_taken_away(name: str) -> None:
+    scheduler = SCHEDULERS[name]()
+    scheduler.set_timesteps(4)
+    scheduler.timesteps = None
+    assert scheduler.timesteps is None
+    scheduler.set_timesteps(3)
+    assert len(scheduler.timesteps) == 3

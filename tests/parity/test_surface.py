@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from schedulers.counted import Scaled
-from schedulers.open_grid import Multistep
+from schedulers.core.scheduler import unit_variance_input
 from tests.parity.differences import REASONS, missing, ready
 from tests.parity.harness import SCHEDULERS, Case, accepts, error, take_step, unit_noise
 from tests.parity.oracle import DIFFUSERS, diffusers_class
@@ -34,7 +33,7 @@ def test_the_time_of_a_sigma(name: str) -> None:
         assert float(ours._sigma_to_t(sigma, *more)) == pytest.approx(float(expected), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in DIFFUSERS if issubclass(SCHEDULERS[n], Multistep)])
+@pytest.mark.parametrize("name", [n for n in DIFFUSERS if hasattr(SCHEDULERS[n], "model_outputs")])
 def test_the_predictions_of_the_last_calls(name: str) -> None:
     """Which pipelines read, and go on from, under the names that they have upstream."""
     case = Case(name)
@@ -54,7 +53,9 @@ def test_the_predictions_of_the_last_calls(name: str) -> None:
     assert set(ours.model_outputs) == {None} and ours.lower_order_nums == 0
 
 
-@pytest.mark.parametrize("name", [n for n in DIFFUSERS if issubclass(SCHEDULERS[n], Scaled)])
+@pytest.mark.parametrize(
+    "name", [n for n in DIFFUSERS if SCHEDULERS[n].scale_model_input is unit_variance_input]
+)
 def test_whether_the_model_input_was_scaled(name: str) -> None:
     ours, theirs = ready(name)
     known = [ours, theirs] if "is_scale_input_called" in vars(theirs) else [ours]

@@ -1,0 +1,45 @@
+"""Schedulers whose steps are groups of calls, down to the lowest level of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..core.coefficients import Coefficients
+from ..core.grid import Grid
+from ..grids import groups as grids
+from ..rules.groups import Groups
+from .sigma import SigmaScheduler, noise_scale, noise_scaled_step
+
+
+class GroupScheduler(SigmaScheduler):
+    """Steps of DPM-Solver that are groups of calls."""
+
+    family = "Sigma (k-diffusion)"
+    _step_arguments = noise_scale
+    step = noise_scaled_step
+
+    def _make_rule(self) -> Groups:
+        return Groups(self.prediction_type)
+
+    def _levels_asked(self) -> tuple[float | None, float | None]:
+        """Lowest and highest sigma that the config gives."""
+        return self.config["sigma_min"], self.config["sigma_max"]
+
+    @property
+    def _groups(self) -> tuple[grids.Group, ...]:
+        """The steps of the run."""
+        grid = self._grid
+        return grid.groups if isinstance(grid, grids.GroupGrid) else ()
+
+    def _order_of(self, i: int, row: Coefficients) -> int:
+        """The order of the step that call ``i`` completes, or of the way to the next call."""
+        return max(super()._order_of(i, row), self._grid.calls[i].part + 1)
+
+    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
+        changed = [name for name in ("timesteps", "sigmas") if held[name] is not self._host(name)]
+        raise ValueError(
+            f"{changed[0]} of {type(self).__name__} cannot be assigned: its steps are groups of "
+            "calls, whose levels belong together; use set_timesteps."
+        )

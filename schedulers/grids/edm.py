@@ -1,0 +1,98 @@
+"""Grids of EDM: Karras or exponential levels, and what the network is told of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.grid import Grid, Request
+from ..process.tables import linspace32
+from .sigma import Arrays, along
+
+
+class EdmDialect(NamedTuple):
+    """What a class and its config mean by a number of steps.
+
+    Attributes:
+        low: Lowest level.
+        high: Highest level.
+        schedule: "karras" or "exponential".
+        rho: Karras' exponent.
+        paper: Whether the mathematics is followed where upstream leaves it.
+        exact: Whether upstream lays out Karras levels in float64.
+        told: Function of a level that the network is told, by NumPy's name.
+        over: What that is divided by.
+        factor: What it is then multiplied by.
+    """
+
+    low: float
+    high: float
+    schedule: str
+    rho: float
+    paper: bool
+    exact: bool
+    told: str
+    over: float
+    factor: float
+
+
+def ramp(dialect: EdmDialect, n: int) -> Arrays:
+    """N numbers from 0 to 1."""
+    if dialect.paper or dialect.exact:
+        return np.linspace(0.0, 1.0, n)
+    return linspace32(0.0, 1.0, n)
+
+
+def curve(dialect: EdmDialect, places: Arrays) -> Arrays:
+    """Levels at the places of a ramp: 0 is the highest, 1 the lowest.
+
+    References: Karras et al. 2022, arXiv 2206.00364, eq. 5.
+    """
+    low, high = dialect.low, dialect.high
+    if dialect.schedule == "karras":
+        power = 1.0 / dialect.rho
+        roots = high**power + places * (low**power - high**power)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(roots.astype(np.float64) ** dialect.rho)
+    # Upstream counts the entries of a ramp and takes even steps in log sigma.
+    if dialect.paper:
+        return np.exp(math.log(high) + places * (math.log(low) - math.log(high)))
+    logs = linspace32(math.log(low), math.log(high), len(places))
+    return np.exp(logs.astype(np.float64))[::-1]
+
+
+@functools.lru_cache(1024)
+def edm_grid(
+    dialect: EdmDialect, request: Request, final: float | None, fresh: bool = False
+) -> Grid:
+    """The grid of a run.
+
+    Args:
+        dialect: What the class means.
+        request: ``n``, or ``sigmas``: places on the schedule, or by the paper the levels
+            themselves, the final one included.
+        final: Where the last step leads; None for the last level itself.
+        fresh: Whether it is only shown by an object that was not told its number of steps.
+
+    Raises:
+        ValueError: Levels that float32 cannot tell from 0.
+    """
+    if request.sigmas is None:
+        levels = curve(dialect, ramp(dialect, request.n or 1))
+    elif dialect.paper:
+        levels, final = np.array(request.sigmas[:-1]), request.sigmas[-1]
+    else:
+        levels = curve(dialect, np.array(request.sigmas))
+    sigmas = levels.astype(np.float32)
+    if not (sigmas > 0.0).all():
+        raise ValueError(
+            f"sigma_min={dialect.low:g}, sigma_max={dialect.high:g}, rho={dialect.rho:g} lead to "
+            "levels that float32 cannot tell from 0."
+        )
+    # Rounded from float64, which comes closest to the float32 of either library.
+    told = getattr(np, dialect.told)(sigmas.astype(np.float64)).astype(np.float32)
+    ended = np.append(sigmas, sigmas[-1] if final is None else np.float32(final))
+    return along(told / dialect.over * dialect.factor, ended, None if fresh else len(sigmas))

@@ -1,0 +1,290 @@
+"""Rectified flow by Euler's method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Array, Generator, backend_of
+from ..backend.checks import (
+    CURVES,
+    check_curves,
+    check_levels,
+    check_number,
+    check_pair,
+    check_steps,
+)
+from ..backend.output import StepOutput
+from ..core.grid import Grid, Request
+from ..core.scheduler import Levels
+from ..facts import papers
+from ..families.flow import FlowScheduler
+from ..grids.flow import FlowDialect, along, flow_grid
+from ..interface import params as p
+from ..interface.config import configured
+from ..process import shifting
+from ..rules.euler import NO_CHURN
+from ..rules.flow import FlowEuler
+
+#: A token's present level lies at least this far above its next one, as upstream has it.
+LEVEL_GAP = 1e-6
+
+
+class FlowMatchEulerDiscreteScheduler(FlowScheduler):
+    r"""Euler's method on ``dx / d sigma = eps - x0``, the straight path of a rectified flow.
+
+        x_next = x + (sigma_next - sigma) out,   x0 = x - sigma out
+        sigma  = shift v / (1 + (shift - 1) v),   v evenly spaced from 1 to 1 / T, then 0
+
+    The model returns the slope ``out = eps - x0``. With ``stochastic_sampling`` a step goes to x0
+    and back: ``x_next = (1 - sigma_next) x0 + sigma_next z``.
+
+    Upstream's constructor shifts the ends of the grid and ``set_timesteps`` shifts the grid
+    between them again; ``compat="paper"`` shifts once.
+
+    References:
+        Liu, Gong, Liu 2022. Flow Straight and Fast: Learning to Generate and Transfer Data with
+        Rectified Flow. arXiv 2209.03003. Lipman, Chen, Ben-Hamu, Nickel, Le 2022. Flow Matching
+        for Generative Modeling. arXiv 2210.02747. Esser et al. 2024. Scaling Rectified Flow
+        Transformers for High-Resolution Image Synthesis. arXiv 2403.03206, eq. 23 (shift).
+    """
+
+    title = "Flow match Euler"
+    family = "Flow matching"
+    good_for = "Rectified flows such as Flux and Stable Diffusion 3: straight paths, few steps."
+    reference = papers.STABLE_DIFFUSION_3.at(
+        "Eq. 23; rectified flow, arXiv 2209.03003; flow matching, arXiv 2210.02747."
+    )
+    _noise_in_float32 = True
+    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+
+    @configured
+    def __init__(
+        self,
+        num_train_timesteps: p.NumTrainTimesteps = 1000,
+        shift: p.FlowShift = 1.0,
+        use_dynamic_shifting: p.UseDynamicShifting = False,
+        base_shift: p.BaseShift = 0.5,
+        max_shift: p.MaxShift = 1.15,
+        base_image_seq_len: p.BaseImageSeqLen = 256,
+        max_image_seq_len: p.MaxImageSeqLen = 4096,
+        invert_sigmas: p.InvertSigmas = False,
+        shift_terminal: p.ShiftTerminal = None,
+        use_karras_sigmas: p.UseKarrasSigmas = False,
+        use_exponential_sigmas: p.UseExponentialSigmas = False,
+        use_beta_sigmas: p.UseBetaSigmas = False,
+        time_shift_type: p.TimeShiftTypeFlow = "exponential",
+        stochastic_sampling: p.StochasticSampling = False,
+        compat: p.Compat = "diffusers",
+        tensor_format: p.TensorFormat = None,
+    ) -> None:
+        """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
+        check_curves(self.config)
+        self._shift = shift
+        self._begin_flow(tensor_format, 1.0 if use_dynamic_shifting else shift)
+
+    time_shift = shifting.time_shift
+    stretch_shift_to_terminal = shifting.stretch_shift_to_terminal
+
+    def _make_rule(self) -> FlowEuler:
+        return FlowEuler(
+            bool(self.config["stochastic_sampling"]), self._inverted, self.compat == "paper"
+        )
+
+    # --- the grid -----------------------------------------------------------------------------
+
+    @property
+    def shift(self) -> float:
+        """The shift s of the next ``set_timesteps``."""
+        return self._shift
+
+    def set_shift(self, shift: float) -> None:
+        """Use another shift from the next ``set_timesteps`` on.
+
+        Raises:
+            TypeError: It is not a number.
+            ValueError: It is out of range.
+        """
+        described = next(entry for entry in self.parameters() if entry.name == "shift")
+        self._shift = described.check(shift)
+
+    def _shift_dialect(self, mu: float | None) -> FlowDialect:
+        """What config, attributes and mu mean by a number of steps."""
+        config, strength = self.config, None
+        if config["use_dynamic_shifting"]:
+            if mu is None:
+                raise ValueError(
+                    "mu=None: use_dynamic_shifting=True takes the shift from set_timesteps(mu=...)."
+                )
+            strength = shifting.check_mu(mu, str(config["time_shift_type"]))
+        return self._dialect(self._shift)._replace(
+            strength=strength,
+            terminal=config["shift_terminal"],
+            curve=next((name for name in CURVES if self._setting(name)), None),
+            curve_low=self._setting("sigma_min"),
+            curve_high=self._setting("sigma_max"),
+            inverted=self._inverted,
+        )
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+        timesteps: Sequence[float] | None = None,
+    ) -> None:
+        """Lay out a run, from a number of steps, from levels, from times, or from both.
+
+        Args:
+            num_inference_steps: Number of steps N; with custom levels or times their number.
+            device: Where ``timesteps`` go (torch only).
+            sigmas: Custom levels, strictly descending in (0, 1], without the final 0. They are
+                shifted like the scheduler's own; a sigma curve keeps their ends only.
+            mu: Sets the shift where ``use_dynamic_shifting`` is on; else not used.
+            timesteps: Custom times, strictly descending in (0, T]. The model is told these. The
+                levels are ``sigmas``, or else the times over T, shifted as well (not under
+                ``compat="paper"``, where a time is T times its level).
+
+        Raises:
+            TypeError: A wrong type.
+            ValueError: Nothing to go by, numbers that contradict each other, out of range or not
+                descending, no ``mu`` under dynamic shifting, or times beside a sigma curve.
+        """
+        self._heed()
+        check_curves(self._settings, timesteps)
+        if mu is not None:
+            check_number("mu", mu, -shifting.MOST_MU, shifting.MOST_MU)
+        times = None if timesteps is None else check_levels("timesteps", timesteps, len(self))
+        levels = None if sigmas is None else check_levels("sigmas", sigmas, 1)
+        given = [found for found in (times, levels) if found is not None]
+        n = len(given[0]) if given else check_steps(num_inference_steps, None)
+        if any(len(found) != n for found in given) or num_inference_steps not in (None, n):
+            lengths = ", ".join(str(len(found)) for found in given)
+            raise ValueError(
+                f"num_inference_steps={num_inference_steps!r} and custom timesteps or sigmas of "
+                f"{lengths} entries must agree."
+            )
+        custom = (None if part is None else tuple(part.tolist()) for part in (times, levels))
+        self._use(flow_grid(self._shift_dialect(mu), Request(n, *custom)), device)
+
+    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
+        return along(held["timesteps"], held["sigmas"], self._grid.steps, 1, self._inverted)
+
+    @property
+    def _inverted(self) -> bool:
+        """Whether sigmas are the share of data."""
+        return bool(self.config["invert_sigmas"])
+
+    def _levels_at(self, times: np.ndarray) -> Levels:
+        alpha, sigma = super()._levels_at(times)
+        # Upstream takes an inverted sigma for the share of noise here.
+        return (sigma, alpha) if self._inverted and self.compat == "diffusers" else (alpha, sigma)
+
+    # --- the step -----------------------------------------------------------------------------
+
+    def step(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        s_churn: p.SChurn = 0.0,
+        s_tmin: p.STmin = 0.0,
+        s_tmax: p.STmax = float("inf"),
+        s_noise: p.SNoise = 1.0,
+        generator: Generator = None,
+        per_token_timesteps: Array = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Take one step.
+
+        Args:
+            model_output: The flow ``eps - x0``, shape of the sample.
+            timestep: The current entry of ``timesteps``.
+            sample: ``(1 - sigma) x0 + sigma eps``, any shape.
+            s_churn: Taken and not used, as upstream; so are the next three.
+            s_tmin: Not used.
+            s_tmax: Not used.
+            s_noise: Not used.
+            generator: Source of noise, or a list with one for each sample.
+            per_token_timesteps: A time for every token, shape (batch, tokens), for a sample of
+                shape (batch, tokens, channels); each token steps to the highest level below its
+                own. The output is then minus the flow, as upstream's pipeline passes it; under
+                ``compat="paper"`` it is the flow.
+            return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
+
+        Returns:
+            ``prev_sample`` and ``pred_original_sample``, in the dtype of the model output.
+
+        Raises:
+            TypeError: Arrays of different libraries, or a wrong type.
+            ValueError: Before ``set_timesteps``, an integer timestep, or shapes that do not match.
+        """
+        self._refuse_integer(timestep)
+        self._churn_arguments(s_churn, s_tmin, s_tmax, s_noise)  # arguments without effect
+        if per_token_timesteps is not None:
+            prev, x0 = self._step_tokens(
+                model_output, timestep, sample, generator, per_token_timesteps
+            )
+            return StepOutput(prev, x0) if return_dict else (prev, x0)
+        return self._advance(
+            model_output, timestep, sample, NO_CHURN, generator, None, None, return_dict
+        )
+
+    def _step_tokens(
+        self,
+        model_output: Array,
+        timestep: Any,
+        sample: Array,
+        generator: Generator,
+        times: Array,
+    ) -> tuple[Array, Array]:
+        """A step with a level for every token: weights that are arrays."""
+        self._require_timesteps("step")
+        self._heed()
+        backend = backend_of(sample, "sample")
+        dtype = backend.compute_dtype(check_pair(model_output, sample, backend))
+        if self._inverted:
+            raise ValueError("per_token_timesteps cannot be combined with invert_sigmas=True.")
+        if backend_of(times, "per_token_timesteps") is not backend or (
+            sample.ndim != 3 or times.shape != sample.shape[:2]
+        ):
+            raise ValueError(
+                f"per_token_timesteps has shape {tuple(times.shape)}; for a sample of shape "
+                f"(batch, tokens, channels) it must be an array like it of shape (batch, tokens), "
+                f"and sample has shape {tuple(sample.shape)}."
+            )
+        i = self._locate(timestep)
+        self._call(i)
+        here = backend.cast(times, dtype)[..., None] / len(self)
+        target = backend.largest_below(
+            np.sort(self._grid.sigmas.astype(np.float64)), here - LEVEL_GAP
+        )
+        noisy = self.config["stochastic_sampling"]
+        sign = -1.0 if self.compat == "diffusers" and not noisy else 1.0
+        x, velocity = backend.cast(sample, dtype), backend.cast(model_output, dtype) * sign
+        x0 = x - here * velocity
+        if noisy:
+            drawn = backend.randn(sample, backend.float32, generator)
+            prev = (1.0 - target) * x0 + target * backend.cast(drawn, dtype)
+        else:
+            prev = x + (target - here) * velocity
+        self._step_index = i + 1
+        return backend.cast(prev, model_output.dtype), backend.cast(x0, model_output.dtype)
+
+    @classmethod
+    def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """What upstream takes and does not use, and what only a pipeline sets."""
+        unused = dict.fromkeys(
+            ("s_churn", "s_tmin", "s_tmax", "s_noise"),
+            "the rule has no churn; stochastic_sampling adds noise.",
+        )
+        for name in ("base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len"):
+            unused[name] = "only pipelines read it, to choose mu."
+        for name in ("use_dynamic_shifting", "time_shift_type"):
+            unused[name] = "only set_timesteps(mu=...) uses it."
+        if values.get("use_dynamic_shifting"):
+            unused["shift"] = "mu takes its place."
+        return unused
