@@ -9,7 +9,6 @@ import numpy as np
 
 from .noise import drawn, numpy_noise, wrong_generator
 from .protocol import Array, Backend, Dtype, Generator, Sum, Terms, require_values
-from .tracing import settle
 
 
 class TorchBackend(Backend):
@@ -18,7 +17,6 @@ class TorchBackend(Backend):
     def __init__(self) -> None:
         import torch
 
-        settle()
         self.torch = torch
         self.float32 = torch.float32
         self.computed: Mapping[Dtype, Dtype] = {

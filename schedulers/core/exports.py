@@ -24,11 +24,15 @@ class Exports:
     """
 
     __slots__ = ("arrays", "watched")
+    #: What is watched from the start: a loop over what callers hold is then never empty. What they
+    #: wrote cannot be traced, and so torch.compile leaves those loops alone that go over it, with
+    #: what follows from the position of a call.
+    _NOTHING = "", memoryview(b""), b""
 
     def __init__(self, arrays: dict[str, Array] | None = None) -> None:
         """Watch these, as they look now."""
         self.arrays: dict[str, Array] = {}
-        self.watched: tuple[tuple[str, Any, object], ...] = ()
+        self.watched: tuple[tuple[str, Any, object], ...] = (self._NOTHING,)
         for name, array in (arrays or {}).items():
             self.hold(name, array)
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend.arrays import Array, Backend, Generator, Pairs, host_values
-from ..backend.tracing import untraced
 from ..core.grid import Grid
 from ..facts import papers
 from ..interface import params as p
@@ -86,7 +85,6 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
         super()._heed_grid(name, value)
         self._tree_levels = ()
 
-    @untraced
     def _draw(
         self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
     ) -> Array:
@@ -111,7 +109,9 @@ class CosineDPMSolverMultistepScheduler(EDMDPMSolverMultistepScheduler):
             return backend.randn(like, dtype, backend.seeded(seed, like))
 
         here, there = self._tree_levels[i : i + 2]
-        parts = [tree.between(here, there, unit, combine) for tree in self._trees]
+        parts: list[Array] = []
+        for tree in self._trees:
+            parts.append(tree.between(here, there, unit, combine))
         return backend.join(parts) if each else parts[0]
 
     def _levels_in(self, backend: Backend) -> tuple[float, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array, Backend, Generator, Pairs, host_values
-from ..backend.tracing import untraced
 from ..core.grid import Grid, Request
 from ..core.scheduler import Levels
 from ..facts import papers
@@ -84,7 +83,7 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
 
     def _use(self, grid: Grid, device: Any = None) -> None:
         super()._use(grid, device)
-        self._tree: BrownianTree | None = None
+        self._trees: tuple[BrownianTree, ...] = ()
         #: Start, midpoint and end of each step on the tree.
         self._tree_steps: tuple[tuple[float, float, float], ...] = ()
         self._path = BrownianPath()
@@ -129,7 +128,6 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
 
     _step_arguments = noise_scale
 
-    @untraced
     def _draw(
         self, backend: Backend, i: int, sample: Array, dtype: Any, generator: Generator
     ) -> Array:
@@ -147,12 +145,12 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
             return self._path.between(
                 here, there, lambda: backend.randn(sample, dtype, generator), combine
             )
-        if self._tree is None or not self._tree_steps:
+        if not self._trees or not self._tree_steps:
             levels = self._levels_in(backend)
             self._tree_steps = self._steps_of(levels, backend)
             ends = float(levels[levels > 0.0].min()), float(levels.max())
             seed = backend.some_seed() if seed is None else seed
-            self._tree = self._tree or BrownianTree(*ends, seed)
+            self._trees = self._trees or (BrownianTree(*ends, seed),)
 
         def unit(seed: int) -> Array:
             return backend.randn(sample, dtype, backend.seeded(seed, sample))
@@ -162,7 +160,10 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
             end = middle
         elif opens:
             start = middle
-        return self._tree.between(start, end, unit, combine)
+        noise: Array = None
+        for tree in self._trees:  # of which there is one
+            noise = tree.between(start, end, unit, combine)
+        return noise
 
     def _levels_in(self, backend: Backend) -> np.ndarray:
         """What ``sigmas`` shows, rounded as an array library rounds it."""

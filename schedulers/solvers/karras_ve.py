@@ -18,7 +18,6 @@ from ..backend.checks import (
     check_training_steps,
 )
 from ..backend.output import DerivativeOutput
-from ..backend.tracing import untraced
 from ..core.exports import PublicArray
 from ..core.grid import Grid
 from ..core.scheduler import Levels
@@ -152,6 +151,10 @@ class KarrasVeScheduler(OwnLoopScheduler):
         Raises:
             ValueError: Before ``set_timesteps``, or sigma is negative or not finite.
         """
+        for _, view, seen in self._exports.watched:
+            if view.tobytes() != seen:
+                self._heed()
+                break
         self._require_timesteps("add_noise_to_input")
         backend = BACKENDS.get(type(sample)) or backend_of(sample, "sample")
         dtype = backend.computed.get(sample.dtype)
@@ -173,7 +176,6 @@ class KarrasVeScheduler(OwnLoopScheduler):
         sample_hat = backend.total(terms, widened(backend, dtype, sample, noise))
         return backend.cast(sample_hat, sample.dtype), sigma_hat
 
-    @untraced
     def _churning(self, sigma: Any, backend: Backend, dtype: Any) -> tuple[float, float, Any]:
         """A level, the level that it is raised to, and the sum that does so, if there is any."""
         level = sigma if type(sigma) is float else self._level("sigma", sigma)
@@ -191,7 +193,6 @@ class KarrasVeScheduler(OwnLoopScheduler):
         if value is not None and value is self._raised[0]:
             return self._raised[1]
         if hasattr(value, "data_ptr"):
-            self._heed()
             position = view_position(value, self._exports.arrays.get("schedule"))
             if position is not None:
                 return float(self._grid.shown["schedule"][position])
@@ -222,6 +223,10 @@ class KarrasVeScheduler(OwnLoopScheduler):
             ValueError: Before ``set_timesteps``, shapes that do not match, or a sigma out of
                 range.
         """
+        for _, view, seen in self._exports.watched:
+            if view.tobytes() != seen:
+                self._heed()
+                break
         backend, wide, dtype = self._door(model_output, sample_hat, "sample_hat")
         kernel = self._kernel_between(sigma_hat, sigma_prev, backend, dtype)
         arrays = widened(backend, dtype, sample_hat, model_output)
@@ -258,6 +263,10 @@ class KarrasVeScheduler(OwnLoopScheduler):
         Raises:
             ValueError: As for ``step``; sigma_prev = 0 has nothing to correct.
         """
+        for _, view, seen in self._exports.watched:
+            if view.tobytes() != seen:
+                self._heed()
+                break
         backend, wide, dtype = self._door(model_output, sample_hat, "sample_hat")
         kernel = self._kernel_between(sigma_hat, sigma_prev, backend, dtype)
         if kernel.corrected is None:
@@ -278,7 +287,6 @@ class KarrasVeScheduler(OwnLoopScheduler):
             prev, x0 = backend.cast(prev, wide), backend.cast(x0, wide)
         return DerivativeOutput(prev, derivative, x0) if return_dict else (prev, derivative)
 
-    @untraced
     def _kernel_between(
         self,
         sigma_hat: Any,

@@ -87,6 +87,13 @@ def fewer(s: SchedulerLike) -> None:
     s.lower_order_nums = 1
 
 
+def laid_out(name: str, **config: object) -> SchedulerLike:
+    """Ours, with a grid."""
+    scheduler: SchedulerLike = SCHEDULERS[name](**{"tensor_format": "np", **config})
+    scheduler.set_timesteps(STEPS)
+    return scheduler
+
+
 def assert_alike(
     name: str, config: Mapping[str, object], change: Change, when: int | None
 ) -> None:
@@ -147,8 +154,7 @@ def test_predictions_that_pipelines_go_on_from(
 
 
 def test_predictions_of_another_form_are_refused() -> None:
-    scheduler: SchedulerLike = SCHEDULERS[MULTI](tensor_format="np")
-    scheduler.set_timesteps(STEPS)
+    scheduler = laid_out(MULTI)
     for wrong in ([None], [None] * 3, 3, "x"):
         with pytest.raises(ValueError, match="model_outputs=.* must be a list of 2"):
             scheduler.model_outputs = wrong
@@ -158,23 +164,20 @@ def test_predictions_of_another_form_are_refused() -> None:
         scheduler.model_outputs.append(np.zeros(2))
     with pytest.raises(ValueError, match=r"lower_order_nums=1 must lie in 0\.\.0"):
         scheduler.lower_order_nums = 1
-    corrected: SchedulerLike = SCHEDULERS[UNIPC](tensor_format="np")
-    corrected.set_timesteps(STEPS)
+    corrected = laid_out(UNIPC)
     corrected.model_outputs[-1] = np.zeros(2)
     with pytest.raises(ValueError, match="lower_order_nums=1"):  # of no sample of ours
         corrected.lower_order_nums = 1
 
 
 def test_settings_that_upstream_copies_out_of_the_config() -> None:
-    unipc: SchedulerLike = SCHEDULERS[UNIPC](tensor_format="np")
-    unipc.set_timesteps(STEPS)
+    unipc = laid_out(UNIPC)
     assert any(unipc.corrector_row(1).x0) and unipc.disable_corrector == ()
     unipc.disable_corrector = [0]
     assert not any(unipc.corrector_row(1).x0) and any(unipc.corrector_row(2).x0)
     with pytest.raises(TypeError, match="solver_p=3 must be None"):
         unipc.solver_p = 3
-    solver: SchedulerLike = SCHEDULERS[SA](tensor_format="np", **STILL)
-    solver.set_timesteps(STEPS)
+    solver = laid_out(SA, **STILL)
     assert solver.row(1).noise == 0.0
     solver.tau_func = lambda t: 1.0
     assert solver.row(1).noise > 0.0
