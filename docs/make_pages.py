@@ -329,7 +329,8 @@ COMMON = {
 def explanations(method: Any) -> dict[str, str]:
     """Argument -> text, in the order of the signature."""
     told = COMMON | arguments(inspect.getdoc(method) or "")
-    return {name: told[name] for name in inspect.signature(method).parameters if name in told}
+    names = [name for name in inspect.signature(method).parameters if name != "self"]
+    return {name: told[name] for name in names if name in told}
 
 
 def section(title: str, docstring: str) -> str:

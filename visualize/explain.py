@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from sampling import Schedule
 from sampling.runner import STEPS_TO_IMAGE
 from schedulers import SCHEDULERS
 from schedulers.core.coefficients import Coefficients, contributions
-from schedulers.core.level import Level
+from schedulers.core.level import Call, Level
 from schedulers.facts.quirks import quirks_of
 from visualize.encode import number, numbers
 
@@ -38,18 +39,32 @@ VISIBLE = 0.02
 # --- columns ----------------------------------------------------------------------------------
 
 
+MOST_TOLD = 4000
+"""Model calls that are told one by one; of longer runs as many, evenly spread."""
+
+
+def told_calls(nfe: int) -> Sequence[int]:
+    """The calls of a run that are told: all, or of a very long one some, with both ends."""
+    if nfe <= MOST_TOLD:
+        return range(nfe)
+    return [round(k * (nfe - 1) / (MOST_TOLD - 1)) for k in range(MOST_TOLD)]
+
+
 def columns(plan: Schedule) -> dict[str, list[Any]]:
-    """One entry per model call for every quantity that the page can put on an axis.
+    """One entry per model call (of `told_calls`) for every quantity that fits on an axis.
 
     ``rho`` is sigma / alpha, ``snr`` is 1 / rho^2, ``logsnr`` its natural logarithm,
     ``dlogrho`` the distance |log rho - log rho_next| that the call bridges (None when the
     target is clean), ``beta`` the training beta at t (None for classes without a training
     table). What is infinite is None.
     """
-    here = [stage.here for stage in plan.stages]
-    target = [stage.target for stage in plan.stages]
+    told = told_calls(plan.nfe)
+    stages = [plan.stages[i] for i in told]
+    here = [stage.here for stage in stages]
+    target = [stage.target for stage in stages]
+    rejected = plan.scheduler.rejected
     return {
-        "t": numbers(stage.t for stage in plan.stages),
+        "t": numbers(stage.t for stage in stages),
         "rho": numbers(level.rho for level in here),
         "rho_next": numbers(level.rho for level in target),
         "alpha": numbers(level.alpha for level in here),
@@ -57,21 +72,21 @@ def columns(plan: Schedule) -> dict[str, list[Any]]:
         "alpha_next": numbers(level.alpha for level in target),
         "sigma_next": numbers(level.sigma for level in target),
         "alphas_cumprod": numbers(1.0 / (1.0 + level.rho**2) for level in here),
-        "beta": _betas(plan),
+        "beta": _betas(plan, stages),
         "snr": numbers(_snr(level) for level in here),
         "logsnr": numbers(2.0 * level.lam for level in here),
-        "dlogrho": numbers(_distance(stage.here, stage.target) for stage in plan.stages),
-        "order": list(plan.orders),
-        "accepted": [i not in plan.scheduler.rejected for i in range(plan.nfe)],
+        "dlogrho": numbers(_distance(stage.here, stage.target) for stage in stages),
+        "order": [plan.orders[i] for i in told],
+        "accepted": [i not in rejected for i in told],
     }
 
 
-def _betas(plan: Schedule) -> list[float | None]:
+def _betas(plan: Schedule, stages: Sequence[Call]) -> list[float | None]:
     table = plan.scheduler.training
     if table is None:
-        return [None] * plan.nfe
+        return [None] * len(stages)
     last = len(table.betas) - 1
-    return numbers(float(table.betas[min(max(round(s.t), 0), last)]) for s in plan.stages)
+    return numbers(float(table.betas[min(max(round(s.t), 0), last)]) for s in stages)
 
 
 def _snr(level: Level) -> float:
@@ -132,11 +147,11 @@ def equation(row: Coefficients) -> str:
 
 
 def equations(plan: Schedule) -> list[dict[str, Any]]:
-    """Per model call: the equation, its terms, the weight of the call and a sentence."""
+    """Per model call (of `told_calls`): the equation, its terms, its weight and a sentence."""
     weights = call_weights(plan)
     return [
         {
-            "text": equation(row),
+            "text": equation(plan.rows[i]),
             "terms": [
                 {
                     "w": number(term.w, 6),
@@ -144,17 +159,17 @@ def equations(plan: Schedule) -> list[dict[str, Any]]:
                     "symbol": term.symbol,
                     "lag": term.lag,
                 }
-                for term in terms(row)
+                for term in terms(plan.rows[i])
             ],
             "call_weight": None if plan.upward else number(weights.calls[i], 6),
             "weight_text": None if plan.upward else _percent(weights.calls[i]),
             "sentence": _sentence(plan, i, weights),
         }
-        for i, row in enumerate(plan.rows)
+        for i in told_calls(plan.nfe)
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CallWeights:
     """What every call weighs where it can be seen.
 
@@ -168,6 +183,21 @@ class CallWeights:
 
     calls: tuple[float, ...]
     shown: bool
+
+    @cached_property
+    def visible(self) -> tuple[float, ...]:
+        """Those of the calls that have a part in what is looked at."""
+        return self.calls[:-1] if self.shown else self.calls
+
+    @cached_property
+    def total(self) -> float:
+        """What they make together."""
+        return sum(self.visible)
+
+    @cached_property
+    def most(self) -> float:
+        """The largest."""
+        return max(self.visible)
 
 
 def call_weights(plan: Schedule) -> CallWeights:
@@ -311,17 +341,16 @@ def _weight(plan: Schedule, weights: CallWeights, i: int) -> str:
     if weights.shown and i == len(weights.calls) - 1:
         noise = plan.rows[i].noise
         return "Its x̂₀ is the result" + (f", under noise of {short(noise)}." if noise else ".")
-    others = _visible(weights)
     place = "the last call's input" if weights.shown else "the result"
     if abs(weight) < 1e-9:
         return f"Its x̂₀ is no part of {place}: it acts only through what later calls predict."
-    total = _percent(sum(others))
+    total = _percent(weights.total)
     if weight < 0.0:
         return (
             f"Its x̂₀ counts {_percent(weight)} in {place}: the rule takes it away, to carry on "
             f"the change from it to newer predictions. All calls together make {total}."
         )
-    rank = ", more than any other" if len(others) > 1 and weight == max(others) else ""
+    rank = ", more than any other" if len(weights.visible) > 1 and weight == weights.most else ""
     if weight > 1.005:
         return (
             f"Its x̂₀ counts {_percent(weight)} in {place}{rank}: other calls count below zero, and all "
@@ -425,6 +454,13 @@ def _summary(facts: Facts) -> Iterator[Chip]:
         why="Model calls (NFE) are what takes time: compare schedulers at equal calls."
         + ("" if plan.nfe == plan.steps else " Some steps here ask the model more than once."),
     )
+    if plan.nfe > MOST_TOLD:
+        yield Chip(
+            "told",
+            f"{MOST_TOLD} of {plan.nfe} calls told",
+            why="Levels, equations and weights of the others are left out: the page shows for them "
+            "what it shows for the call before. All are made when the run is.",
+        )
     low = f"{_ratio(plan.stages[-1].here)} → " if plan.nfe > 1 else ""
     yield Chip(
         "levels",
@@ -687,16 +723,12 @@ def amplification(plan: Schedule) -> float:
     weight counts times sigma / sqrt(alpha^2 + sigma^2). Rules whose weights are all positive
     stay below 1.
     """
-    weights = _visible(call_weights(plan))
+    weights = call_weights(plan).visible
     levels = [stage.here for stage in plan.stages]
     return sum(
         abs(weight) * level.sigma / math.hypot(level.alpha, level.sigma)
         for weight, level in zip(weights, levels, strict=False)
     )
-
-
-def _visible(weights: CallWeights) -> tuple[float, ...]:
-    return weights.calls[:-1] if weights.shown else weights.calls
 
 
 def _warn_final_order(facts: Facts) -> Iterator[Chip]:

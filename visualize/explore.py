@@ -42,7 +42,7 @@ from schedulers.interface.params import Parameter
 from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 from visualize.about import about, active_quirks, grids, own_quirks, spellings
 from visualize.encode import b64, numbers
-from visualize.explain import chips, columns, equations
+from visualize.explain import chips, columns, equations, told_calls
 from visualize.films import film as film_of
 from visualize.films import frames_to_keep, moment
 
@@ -138,7 +138,8 @@ class Explorer:
         """Levels, weights, chips, equations of a run; asks no model, takes milliseconds.
 
         Of a run whose error decides its steps it tells those that the run found, if it was made
-        before; else, with ``"ahead": True``, those to come if no step makes an error.
+        before; else, with ``"ahead": True``, those to come if no step makes an error. Of a run of
+        more calls than `MOST_TOLD` it tells some, and in ``"told"`` which (None is all).
         """
         return _answer(lambda: self._schedule(RunSpec.from_dict(settings)))
 
@@ -191,7 +192,7 @@ class Explorer:
 
     def _schedule(self, spec: RunSpec) -> dict[str, Any]:
         plan = self._plan(spec)
-        contributions = plan.contributions
+        contributions, told = plan.contributions, told_calls(plan.nfe)
         info = MODELS[spec.model]
         return {
             "ok": True,
@@ -201,6 +202,7 @@ class Explorer:
             "ahead": plan.ahead,
             "steps": plan.steps,
             "nfe": plan.nfe,
+            "told": None if len(told) == plan.nfe else list(told),
             "columns": columns(plan),
             "training": _training(plan),
             "inert": _inert(spec),
@@ -209,8 +211,8 @@ class Explorer:
             "equations": equations(plan),
             "contributions": {
                 "initial": numbers([contributions.initial])[0],
-                "calls": numbers(contributions.calls),
-                "noise": numbers(contributions.noise),
+                "calls": numbers(contributions.calls[i] for i in told),
+                "noise": numbers(contributions.noise[i] for i in told),
             },
             "errors": {},
         }

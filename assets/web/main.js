@@ -14,7 +14,7 @@ import { milliseconds, plural } from "./format.js";
 import { icon } from "./icons.js";
 import { decode, decodeView, mended, sync, unknown } from "./link.js";
 import { Player } from "./player.js";
-import { QUANTITIES, X_AXES, Y_AXES } from "./quantities.js";
+import { everyCall, QUANTITIES, X_AXES, Y_AXES } from "./quantities.js";
 import { Latest } from "./requests.js";
 import { Sidebar } from "./sidebar.js";
 import { Timeline } from "./timeline.js";
@@ -283,6 +283,7 @@ class Explore {
     this.#judge();
     if (!meta.first) this.#address();
     const longer = this.anew || !this.schedule || this.schedule.nfe !== answer.nfe;
+    answer = everyCall(answer);
     this.schedule = answer;
     this.anew = false;
     if (longer) {

@@ -23,6 +23,23 @@ export function read(columns, name, i) {
   return columns[name]?.[i] ?? null;
 }
 
+// Of a very long run the server tells some calls (`told`); one between two of them shows what the
+// one before it shows.
+export function everyCall(schedule) {
+  const { told, nfe } = schedule;
+  if (!told) return schedule;
+  const source = new Uint32Array(nfe);
+  for (let i = 0, k = 0; i < nfe; i += 1) {
+    if (told[k + 1] <= i) k += 1;
+    source[i] = k;
+  }
+  const whole = (list) => Array.from(source, (k) => list[k]);
+  const columns = Object.fromEntries(
+    Object.entries(schedule.columns).map(([name, list]) => [name, whole(list)]),
+  );
+  return { ...schedule, columns, equations: whole(schedule.equations) };
+}
+
 // The whole training curve in the scheduler's own parametrisation. Variance-exploding schedulers
 // keep alpha = 1, so there sigma is the ratio.
 export function trainingCurve(schedule) {

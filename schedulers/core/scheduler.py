@@ -653,38 +653,24 @@ class Scheduler(ConfigMixin):
             end = max(end, len(self._grid.alpha))
         keeps_eps, remembers = "eps" in rule.keeps, self._reach(arguments) - 1
         bounded, prepare = self._bounds_x0, partial(backend.prepare_row, dtype)
-        first: Kernel | None = None
+        asked = i, seen, arguments, dtype
         for at in range(i, end):
             key = at, seen, arguments, dtype
-            if first is not None and key in kernels:
+            if at > i and key in kernels:
                 break
             try:
                 update = self._update(at, seen, arguments)
-                kernel = fold(update, self._call(at), seen, bounded, keeps_eps, remembers, prepare)
+                kernels[key] = fold(
+                    update, self._call(at), seen, bounded, keeps_eps, remembers, prepare
+                )
             except (ValueError, ArithmeticError):
-                if first is None:
+                if at == i:
                     raise
                 break  # that call will say so itself, if it is made
-            kernels[key] = kernel
-            first = first or kernel
             if seen < remembers:
                 seen += 1
-        assert first is not None
-        return first
-
-    def _folded(
-        self, i: int, seen: int, arguments: StepArguments, backend: Backend, dtype: Any
-    ) -> Kernel:
-        """The kernel of call ``i``."""
-        return fold(
-            self._update(i, seen, arguments),
-            self._call(i),
-            seen,
-            self._bounds_x0,
-            "eps" in self._rule.keeps,
-            self._reach(arguments) - 1,
-            partial(backend.prepare_row, dtype),
-        )
+        kernel: Kernel = kernels[asked]
+        return kernel
 
     def _advance(
         self,
@@ -840,7 +826,7 @@ class Scheduler(ConfigMixin):
         i = self._locate(timestep)
         self._step_index = before
         seen = min(len(self._memory), max(i, 0), self._rule.depth - 1)
-        kernel = self._folded(i, seen, self._rule.defaults, backend, dtype)
+        kernel = self._kernel(i, seen, self._rule.defaults, backend, dtype)
         arrays = [backend.cast(sample, dtype), backend.cast(model_output, dtype), None]
         arrays[DATA] = x0 = backend.total(kernel.x0, arrays)
         if self._bounds_x0:
@@ -933,7 +919,7 @@ class Scheduler(ConfigMixin):
 def plain_step(
     self: Scheduler, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
 ) -> Any:
-    """Take one step, or one of the calls of a step; the ``step`` of classes that draw nothing.
+    """Take one step, or one of the calls of a step.
 
     Args:
         self: The scheduler, a method of which this is.
@@ -962,7 +948,7 @@ def noisy_step(
     generator: Generator = None,
     return_dict: bool = True,
 ) -> Any:
-    """Take one step, or one of the calls of a step; the ``step`` of classes that may draw noise.
+    """Take one step, or one of the calls of a step, with fresh noise where the step adds some.
 
     Args:
         self: The scheduler, a method of which this is.
@@ -974,7 +960,9 @@ def noisy_step(
         return_dict: Whether to return an object or ``(prev_sample, pred_original_sample)``.
 
     Returns:
-        As ``plain_step``.
+        ``prev_sample`` (inside a step of several calls the sample to ask next) and
+        ``pred_original_sample``. The latter may be kept for the next steps: copy it before
+        changing it in place.
 
     Raises:
         TypeError: Arrays of different libraries, or a wrong type.

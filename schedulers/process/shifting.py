@@ -92,10 +92,3 @@ def stretch_shift_to_terminal(self: Shifting, t: Array) -> Array:
     if t.ndim != 1 or not len(t):
         raise ValueError(f"t has shape {tuple(t.shape)}; it must be a non-empty list of levels.")
     return stretched(t, self.config["shift_terminal"])
-
-
-class ShiftMixin:
-    """The two as methods."""
-
-    time_shift = time_shift
-    stretch_shift_to_terminal = stretch_shift_to_terminal

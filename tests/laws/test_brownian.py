@@ -131,6 +131,7 @@ def test_an_assigned_level_leads_the_path_elsewhere() -> None:
                 scheduler.sigmas[3:] *= factor
             scheduler.scale_model_input(x, t)
             x = scheduler.step(0.0 * x, t, x).prev_sample
-        runs.append((scheduler._tree, x))
+        (tree,) = scheduler._trees
+        runs.append((tree, x))
     (first, a), (second, b) = runs
     assert first._ends == second._ends and not torch.equal(a, b)

@@ -780,3 +780,18 @@ def test_text_has_contrast_in_both_modes(page: Page, address: str) -> None:
             page.click(door)
             assert page.evaluate(POOR) == [], door
             page.keyboard.press("Escape")
+
+
+def test_a_very_long_run_is_shown_to_its_last_call(page: Page, address: str) -> None:
+    """The server tells some of its calls; the page has a place for each."""
+    visit(
+        page,
+        address,
+        "v=1&scheduler=ScoreSdeVeScheduler&c.correct_steps=6&steps=1000&model=mixture-1d",
+    )
+    expect(page.locator(".ss-position")).to_contain_text("/ 7000")
+    page.locator(".ss-scrubber").fill("6999")
+    expect(page.locator(".ss-position")).to_have_text("7000 / 7000")
+    spoken = page.locator(".ss-scrubber").get_attribute("aria-valuetext") or ""
+    assert re.search(r"noise level \d", spoken), spoken
+    expect(page.locator(".ss-chips")).to_contain_text("4000 of 7000 calls told")

@@ -51,10 +51,13 @@ def test_the_bridge_has_two_ends() -> None:
     for _ in range(2):  # twice does no harm
         bridge.register(diffusers)
         assert isinstance(before, diffusers.EulerDiscreteScheduler)
-        assert (before.__module__, type(before).__module__) == ("diffusers", "schedulers.euler")
+        assert (before.__module__, type(before).__module__) == (
+            "diffusers",
+            "schedulers.solvers.euler",
+        )
     bridge.unregister()
     assert {cls: cls.__mro__ for cls in SCHEDULERS.values()} == bases
-    assert before.__module__ == "schedulers.euler"
+    assert before.__module__ == "schedulers.solvers.euler"
     assert not isinstance(before, diffusers.SchedulerMixin)
     for wrong in (None, "diffusers", json):
         with pytest.raises(TypeError, match="diffusers="):

@@ -206,6 +206,27 @@ def test_inert_controls_say_why(explorer: Explorer) -> None:
     assert "dynamic_thresholding_ratio" not in on["inert"]
 
 
+def test_a_very_long_run_is_told_in_part(explorer: Explorer) -> None:
+    """An answer has a bounded size; what it holds is what the calls that it names are."""
+    settings = asked(
+        scheduler="ScoreSdeVeScheduler", steps=1000, config=(("correct_steps", 6),), model=LINE
+    )
+    answer = strict(explorer.schedule(settings))
+    told = answer["told"]
+    assert answer["nfe"] == 7000 and len(told) == explain.MOST_TOLD < 7000
+    assert told[0] == 0 and told[-1] == 6999 and told == sorted(set(told))
+    plan = schedule(RunSpec.from_dict(settings))
+    lists = [*answer["columns"].values(), answer["equations"]]
+    lists += [answer["contributions"]["calls"], answer["contributions"]["noise"]]
+    assert {len(entry) for entry in lists} == {len(told)}
+    for k in (0, 1, 1777, len(told) - 1):
+        call = plan.stages[told[k]]
+        assert answer["columns"]["rho"][k] == pytest.approx(call.here.rho, rel=1e-6)
+        assert answer["equations"][k]["sentence"] == explain.sentence(plan, told[k])
+    assert "7000" in next(chip["text"] for chip in answer["chips"] if chip["id"] == "told")
+    assert strict(explorer.schedule(asked(scheduler="DDIMScheduler")))["told"] is None
+
+
 def random_settings(dice: random.Random) -> dict[str, Any]:
     """Mostly plausible, sometimes absurd."""
     scheduler = dice.choice(list(SCHEDULERS))
@@ -254,7 +275,7 @@ def test_whatever_is_asked_is_answered(explorer: Explorer, round_: int) -> None:
         reply = strict(explorer.film(settings))
         if reply["ok"]:
             answered += 1
-            assert reply["frames"] == answer["nfe"]
+            assert reply["frames"] == reply.get("schedule", answer)["nfe"]
             continue
         ((control, message),) = reply["errors"].items()
         assert "log says why" not in message, settings
