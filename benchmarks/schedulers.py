@@ -178,13 +178,24 @@ def step_arguments(scheduler: SchedulerLike, row: Row, x: torch.Tensor) -> dict[
     return dict(row.step) | ({"generator": row.generator(x.device)} if wanted else {})
 
 
+@functools.cache
+def grid_makers() -> list[Any]:
+    """The cached functions that make a grid."""
+    for name in SCHEDULERS:
+        SCHEDULERS[name]()  # loads the rooms that it stands on
+    rooms = [vars(module) for name, module in sys.modules.items() if name.startswith("schedulers.")]
+    return [
+        maker
+        for maker in {id(v): v for room in rooms for v in room.values()}.values()
+        if isinstance(maker, functools._lru_cache_wrapper)
+        and "Grid" in str(maker.__wrapped__.__annotations__.get("return"))
+    ]
+
+
 def forget() -> None:
-    """Let nothing be at hand of any grid: as for the first user of a process."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("schedulers.grids"):
-            for value in vars(module).values():
-                if isinstance(value, functools._lru_cache_wrapper):
-                    value.cache_clear()
+    """Let no grid be at hand: as for numbers of steps that nobody in the process asked for."""
+    for maker in grid_makers():
+        maker.cache_clear()
 
 
 def loop(scheduler: SchedulerLike, row: Row, x: torch.Tensor, output: torch.Tensor) -> Run:

@@ -130,11 +130,21 @@ def levels(table: NoiseTable, visited: Arrays, end: float) -> tuple[Arrays, Arra
     Returns:
         Not numbers where the table ends below a step.
     """
-    power = np.where(visited < 0, end, np.nan)
-    known = (visited >= 0) & (visited < len(table))
-    power[known] = table.cumulative[visited[known]]
+    alpha, sigma, _ = _level_arrays(table, end)
+    places = np.minimum(np.maximum(visited, -1), len(table))
+    return alpha[places], sigma[places]
+
+
+@functools.lru_cache(64)
+def _level_arrays(table: NoiseTable, end: float) -> tuple[Arrays, Arrays, Arrays]:
+    """Alpha, sigma and (float32) their ratio of each training step, of none, and at the clean end.
+
+    The last is found at -1, what is not a number at the length of the table.
+    """
+    power = np.concatenate([table.cumulative, [np.nan, end]])
+    ratios = np.concatenate([table.rhos, [np.nan, np.nan]]).astype(np.float32)
     with np.errstate(invalid="ignore"):
-        return np.sqrt(power), np.sqrt(1.0 - power)
+        return np.sqrt(power), np.sqrt(1.0 - power), ratios
 
 
 def along(
@@ -172,9 +182,9 @@ def along(
     ends = aims + len(table) * (aims < 0) if dialect.clean else aims
     to_alpha, to_sigma = levels(table, ends, dialect.end)
     if sigmas is None:
-        known = (starts >= 0) & (starts < len(table))
-        ratios = np.full(len(asked), np.nan, np.float32)
-        ratios[known] = table.rhos[starts[known]]
+        ratios = _level_arrays(table, dialect.end)[2][
+            np.minimum(np.maximum(starts, -1), len(table))
+        ]
         with np.errstate(divide="ignore", invalid="ignore"):
             final = to_sigma[-1:] / to_alpha[-1:]
         sigmas = np.append(ratios, final.astype(np.float32))
