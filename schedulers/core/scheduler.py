@@ -706,8 +706,9 @@ class Scheduler(ConfigMixin):
         if self._grid.steps is None:
             self._require_timesteps("step")
         backend = BACKENDS.get(type(sample)) or backend_of(sample, "sample")
-        wide = sample.dtype
+        wide = told = sample.dtype
         dtype = backend.computed.get(wide)
+        mixed = dtype is not wide
         if (
             dtype is None
             or type(model_output) is not type(sample)
@@ -715,8 +716,9 @@ class Scheduler(ConfigMixin):
             or model_output.shape != sample.shape
         ):
             model_output = self._prediction_in(model_output, sample)
-            wide = check_pair(model_output, sample, backend)
+            wide, told = check_pair(model_output, sample, backend), model_output.dtype
             dtype = backend.compute_dtype(wide)
+            mixed = not (dtype is wide is told is sample.dtype)
         if noise is not None:
             check_noise(noise, sample, backend)
         if generator is not None:
@@ -734,37 +736,38 @@ class Scheduler(ConfigMixin):
             # A caller who moved the index back remembers more calls than lie before it.
             known = min(known, max(i, 0), self._reach(arguments) - 1)
             kernel = self._kernel(i, known, arguments, backend, dtype)
-        if kernel.draws:
+        _, reads, lands, _, older, draws, finish, aside, remembers = kernel
+        if draws:
             if noise is None:
-                drawn = backend.float32 if self._noise_in_float32 else model_output.dtype
+                drawn = backend.float32 if self._noise_in_float32 else told
                 noise = self._draw(backend, i, sample, drawn, generator)
             if spread is not None:
                 noise = noise * spread
-        result = model_output.dtype if self._follows_model_dtype else wide
-        if wide is not dtype or model_output.dtype is not dtype or sample.dtype is not dtype:
-            # Mixed precision: every array is widened before its weight is applied.
+        result = told if self._follows_model_dtype else wide
+        if mixed:
+            # Half or mixed precision: every array is widened before its weight is applied.
             sample, model_output = backend.cast(sample, dtype), backend.cast(model_output, dtype)
         if noise is not None and noise.dtype is not dtype:
             noise = backend.cast(noise, dtype)
         arrays = [sample, model_output, None, noise]
-        arrays[DATA] = x0 = backend.total(kernel.x0, arrays)
+        arrays[DATA] = x0 = backend.total(reads, arrays)
         if self._bounds_x0:
             arrays[DATA] = x0 = self._bounded(backend, x0)
-            if kernel.finish is not None:
-                arrays[DATA] = x0 = backend.total(kernel.finish, arrays)
-        for ago, place in kernel.older:
+            if finish is not None:
+                arrays[DATA] = x0 = backend.total(finish, arrays)
+        for ago, place in older:
             array = memory[ago][place]
             arrays.append(array if array.dtype is dtype else backend.cast(array, dtype))
-        prev_sample = backend.total(kernel.prev, arrays)
-        if kernel.remembers:
+        prev_sample = backend.total(lands, arrays)
+        if remembers:
             evaluation = self._evaluation(kernel, backend, arrays, prev_sample)
-            self._memory = (evaluation, *memory[: kernel.remembers - 1])
+            self._memory = (evaluation, *memory[: remembers - 1])
         if not self._by_timestep:
             self._step_index = i + 1
         if result is not dtype:
             prev_sample, x0 = backend.cast(prev_sample, result), backend.cast(x0, result)
-        if kernel.aside is not None:
-            return prev_sample, x0, backend.cast(backend.total(kernel.aside, arrays), result)
+        if aside is not None:
+            return prev_sample, x0, backend.cast(backend.total(aside, arrays), result)
         return StepOutput(prev_sample, x0) if return_dict else (prev_sample, x0)
 
     def _evaluation(
