@@ -183,7 +183,9 @@ def grid_makers() -> list[Any]:
     """The cached functions that make a grid."""
     for name in SCHEDULERS:
         SCHEDULERS[name]()  # loads the rooms that it stands on
-    rooms = [vars(module) for name, module in sys.modules.items() if name.startswith("schedulers.")]
+    rooms = [
+        vars(module) for name, module in sys.modules.items() if name.startswith("schedulers.")
+    ]
     return [
         maker
         for maker in {id(v): v for room in rooms for v in room.values()}.values()

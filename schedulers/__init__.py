@@ -53,6 +53,7 @@ _HOMES = {
     "solvers.unipc": ["UniPCMultistepScheduler"],
     "solvers.score_sde_ve": ["ScoreSdeVeScheduler"],
     "solvers.score_sde_vp": ["ScoreSdeVpScheduler"],
+    "core.loop": ["Moment", "drive"],
     "core.coefficients": ["Contributions", "Coefficients", "contributions"],
 }
 #: Modules that are public by themselves.
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from .core.coefficients import contributions as contributions
     from .core.level import Call as Call
     from .core.level import Level as Level
+    from .core.loop import Moment as Moment
+    from .core.loop import drive as drive
     from .core.scheduler import KarrasDiffusionSchedulers as KarrasDiffusionSchedulers
     from .core.scheduler import Scheduler as Scheduler
     from .core.scheduler import SchedulerMixin as SchedulerMixin

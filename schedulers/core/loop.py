@@ -89,9 +89,8 @@ def _steps(
     if "generator" in inspect.signature(scheduler.step).parameters:
         step = {"generator": generator, **step}
     if not resume and hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(
-            start
-        )  # a first time that occurs twice is no start in the middle
+        # Said, since a first time that occurs twice would be taken for a start in the middle.
+        scheduler.set_begin_index(start)
     shown, times = None, []
     for i in itertools.count(start):
         # An adaptive run changes its calls as it goes.

@@ -6,7 +6,7 @@ import enum
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -446,9 +446,10 @@ class Scheduler(ConfigMixin):
         return self._rule.defaults
 
     def _check_step(self, name: str, value: Any) -> Any:
-        """A step argument, checked against its description."""
-        parameter = next(p for p in self.parameters() if p.name == name and p.call == "step")
-        return parameter.check(value)
+        """A step argument, checked against its description; a plain number once."""
+        kind: Any = type(self)
+        check = _checked if type(value) in (int, float, bool) else _checked.__wrapped__
+        return check(kind, name, value)
 
     def _call(self, i: int) -> Call:
         """The call at a position."""
@@ -917,6 +918,13 @@ class Scheduler(ConfigMixin):
     def __len__(self) -> int:
         """Number of training steps."""
         return int(self.config["num_train_timesteps"])
+
+
+@lru_cache(4096, typed=True)
+def _checked(kind: Any, name: str, value: Any) -> Any:
+    """A step argument of a class, checked against its description."""
+    parameter = next(p for p in kind.parameters() if p.name == name and p.call == "step")
+    return parameter.check(value)
 
 
 def plain_step(
