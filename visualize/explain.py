@@ -40,13 +40,22 @@ VISIBLE = 0.02
 
 
 MOST_TOLD = 4000
-"""Model calls that are told one by one; of longer runs as many, evenly spread."""
+"""Most model calls that are told one by one."""
 
 
-def told_calls(nfe: int) -> Sequence[int]:
-    """The calls of a run that are told: all, or of a very long one some, with both ends."""
+def told_calls(plan: Schedule) -> Sequence[int]:
+    """The calls of a run that are told: all, or of a very long one some, with both ends.
+
+    Those of every so many steps, so that what a call is within its step is told in true shares;
+    where steps have too many calls for that, evenly spread calls.
+    """
+    nfe = plan.nfe
     if nfe <= MOST_TOLD:
         return range(nfe)
+    stride = nfe // MOST_TOLD + 1
+    told = [i for i, call in enumerate(plan.stages[:-1]) if call.step % stride == 0] + [nfe - 1]
+    if len(told) <= MOST_TOLD:
+        return told
     return [round(k * (nfe - 1) / (MOST_TOLD - 1)) for k in range(MOST_TOLD)]
 
 
@@ -58,7 +67,7 @@ def columns(plan: Schedule) -> dict[str, list[Any]]:
     target is clean), ``beta`` the training beta at t (None for classes without a training
     table). What is infinite is None.
     """
-    told = told_calls(plan.nfe)
+    told = told_calls(plan)
     stages = [plan.stages[i] for i in told]
     here = [stage.here for stage in stages]
     target = [stage.target for stage in stages]
@@ -165,7 +174,7 @@ def equations(plan: Schedule) -> list[dict[str, Any]]:
             "weight_text": None if plan.upward else _percent(weights.calls[i]),
             "sentence": _sentence(plan, i, weights),
         }
-        for i in told_calls(plan.nfe)
+        for i in told_calls(plan)
     ]
 
 
@@ -457,7 +466,7 @@ def _summary(facts: Facts) -> Iterator[Chip]:
     if plan.nfe > MOST_TOLD:
         yield Chip(
             "told",
-            f"{MOST_TOLD} of {plan.nfe} calls told",
+            f"{len(told_calls(plan))} of {plan.nfe} calls told",
             why="Levels, equations and weights of the others are left out: the page shows for them "
             "what it shows for the call before. All are made when the run is.",
         )

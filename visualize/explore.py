@@ -192,7 +192,7 @@ class Explorer:
 
     def _schedule(self, spec: RunSpec) -> dict[str, Any]:
         plan = self._plan(spec)
-        contributions, told = plan.contributions, told_calls(plan.nfe)
+        contributions, told = plan.contributions, told_calls(plan)
         info = MODELS[spec.model]
         return {
             "ok": True,
