@@ -60,17 +60,6 @@ def vp_level(t: float, alpha_cumprod: float) -> Level:
     return Level(t, math.sqrt(alpha_cumprod), math.sqrt(1.0 - alpha_cumprod))
 
 
-def vp_level_of_rho(t: float, rho: float) -> Level:
-    """Variance-preserving level with noise-to-signal ratio ``rho``."""
-    alpha = 1.0 / math.sqrt(rho * rho + 1.0)
-    return Level(t, alpha, rho * alpha)
-
-
 def ve_level(t: float, sigma: float) -> Level:
     """Variance-exploding level: ``alpha = 1`` (Song et al. 2021; Karras et al. 2022)."""
     return Level(t, 1.0, sigma)
-
-
-def flow_level(t: float, sigma: float) -> Level:
-    """Rectified-flow level ``alpha = 1 - sigma`` (Liu et al. 2022; Lipman et al. 2022)."""
-    return Level(t, 1.0 - sigma, sigma)

@@ -131,8 +131,13 @@ def levels(table: NoiseTable, visited: Arrays, end: float) -> tuple[Arrays, Arra
         Not numbers where the table ends below a step.
     """
     alpha, sigma, _ = _level_arrays(table, end)
-    places = np.minimum(np.maximum(visited, -1), len(table))
+    places = _places(table, visited)
     return alpha[places], sigma[places]
+
+
+def _places(table: NoiseTable, visited: Arrays) -> Arrays:
+    """Where ``_level_arrays`` have training steps, the clean end and what lies beyond the table."""
+    return np.asarray(np.minimum(np.maximum(visited, -1), len(table)))
 
 
 @functools.lru_cache(64)
@@ -182,9 +187,7 @@ def along(
     ends = aims + len(table) * (aims < 0) if dialect.clean else aims
     to_alpha, to_sigma = levels(table, ends, dialect.end)
     if sigmas is None:
-        ratios = _level_arrays(table, dialect.end)[2][
-            np.minimum(np.maximum(starts, -1), len(table))
-        ]
+        ratios = _level_arrays(table, dialect.end)[2][_places(table, starts)]
         with np.errstate(divide="ignore", invalid="ignore"):
             final = to_sigma[-1:] / to_alpha[-1:]
         sigmas = np.append(ratios, final.astype(np.float32))
