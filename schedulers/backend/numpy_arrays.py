@@ -57,8 +57,8 @@ class NumpyBackend(Backend):
                 total = total.astype(np.float32)
         return np.asarray(total)
 
-    def factor(self, weight: float, dtype: Dtype) -> Any:
-        return weight
+    def factors(self, weights: Sequence[float], dtype: Dtype) -> Sequence[Any]:
+        return weights
 
     def copied(self, x: Array) -> Array:
         return x.copy()

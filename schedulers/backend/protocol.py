@@ -60,8 +60,17 @@ class Backend(Protocol):
         """Terms as ``total`` wants them; of a term of weight 1 in front nothing is multiplied."""
         ...
 
-    def prepare_row(self, dtype: Dtype, weights: Sequence[float]) -> Sum:
-        """``prepare`` of weights, one for each array at hand; those of weight 0 are left out."""
+    def prepare_row(
+        self, dtype: Dtype, calls: int, spare: list[Any], weights: Sequence[float]
+    ) -> Sum:
+        """``prepare`` of weights, one for each array at hand; those of weight 0 are left out.
+
+        Args:
+            dtype: The dtype of the arrays.
+            calls: For how many calls rows are made in a batch.
+            spare: What is left of the batch, empty at first: the backend's own.
+            weights: The weights.
+        """
         terms = [(weight, source) for source, weight in enumerate(weights) if weight]
         terms.sort(key=lambda term: term[0] != 1.0)
         return self.prepare(terms, dtype)
@@ -86,8 +95,8 @@ class Backend(Protocol):
         wide = [self.cast(a, dtype) if i in used else None for i, a in enumerate(arrays)]
         return self.total(self.prepare(terms, dtype), wide)
 
-    def factor(self, weight: float, dtype: Dtype) -> Any:
-        """A weight by which arrays of a dtype are multiplied as often as wanted."""
+    def factors(self, weights: Sequence[float], dtype: Dtype) -> Sequence[Any]:
+        """Weights by which arrays of a dtype are multiplied as often as wanted."""
         ...
 
     def copied(self, x: Array) -> Array:

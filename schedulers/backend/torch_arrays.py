@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,9 @@ class TorchBackend(Backend):
             return source, self._scale(weight, dtype), None, tuple(rest)
         return source, None, rest[0] if rest else None, tuple(rest[1:])
 
-    def prepare_row(self, dtype: Dtype, weights: Sequence[float]) -> Sum:
+    def prepare_row(
+        self, dtype: Dtype, calls: int, spare: list[Any], weights: Sequence[float]
+    ) -> Sum:
         terms: list[tuple[float, int]] = []
         one, source = -1, 0
         for weight in weights:
@@ -83,8 +86,14 @@ class TorchBackend(Backend):
             return (one, None, terms[0], tuple(terms[1:])) if terms else (one, None, None, ())
         if not terms:
             return -1, dtype, None, ()
-        weight, source = terms[0]
-        return source, self._scale(weight, dtype), None, tuple(terms[1:])
+        if not spare:
+            spare += self._scales(dtype, calls)
+        (weight, source), (scale, room) = terms[0], spare.pop()
+        if room is None:
+            scale = weight
+        else:
+            room[len(spare)] = weight
+        return source, scale, None, tuple(terms[1:])
 
     def weigh(self, terms: Terms, arrays: Sequence[Array], dtype: Dtype) -> Array:
         used = {source for _, source in terms} or {0}
@@ -94,15 +103,25 @@ class TorchBackend(Backend):
         return self.total(self.prepare(terms, dtype), wide)
 
     def _scale(self, weight: float, dtype: Dtype) -> Any:
-        """A factor of arrays: a tensor without axes, since torch wraps a float anew each time."""
+        """A factor of arrays: a tensor without axes, since torch wraps a float anew each time.
+
+        Inside a mode that makes other tensors than plain ones it stays a number: it is kept.
+        """
         torch = self.torch
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):
-                scale = torch.scalar_tensor(weight, dtype=dtype)
-        else:
-            scale = torch.scalar_tensor(weight, dtype=dtype)
-        # Inside a mode that makes other tensors than plain ones, what is kept must not be one.
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+            scale = torch.scalar_tensor(weight, dtype=dtype, device="cpu")
         return scale if type(scale) is torch.Tensor else weight
+
+    def _scales(self, dtype: Dtype, n: int) -> list[tuple[Any, np.ndarray | None]]:
+        """Many at once, for a third of the time, each with where they are to be written.
+
+        Without that where they must stay numbers.
+        """
+        torch = self.torch
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+            made = torch.empty(n, dtype=dtype, device="cpu")
+            room = made.numpy() if type(made) is torch.Tensor else None
+            return [(scale, room) for scale in made.unbind()]
 
     def total(self, terms: Sum, arrays: Sequence[Array]) -> Array:
         source, scale, second, rest = terms
@@ -121,9 +140,16 @@ class TorchBackend(Backend):
             raise _misfits(arrays) or error from None
         return total
 
-    def factor(self, weight: float, dtype: Dtype) -> Any:
+    def factors(self, weights: Sequence[float], dtype: Dtype) -> Sequence[Any]:
         # In half precision a number is exact where a tensor of it would be rounded first.
-        return weight if self.computed[dtype] is not dtype else self._scale(weight, dtype)
+        if self.computed[dtype] is not dtype:
+            return weights
+        scales = self._scales(dtype, len(weights))
+        room = scales[0][1]
+        if room is None:
+            return weights
+        room[:] = weights
+        return [scale for scale, _ in scales]
 
     def copied(self, x: Array) -> Array:
         return x.clone()

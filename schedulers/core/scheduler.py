@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import repeat
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -653,7 +654,8 @@ class Scheduler(ConfigMixin):
             # While everything is warm the others cost a third of what they would cost later.
             end = max(end, len(self._grid.alpha))
         keeps_eps, remembers = "eps" in rule.keeps, self._reach(arguments) - 1
-        bounded, prepare = self._bounds_x0, partial(backend.prepare_row, dtype)
+        bounded = self._bounds_x0
+        prepare = partial(backend.prepare_row, dtype, end - i, [])
         asked = i, seen, arguments, dtype
         for at in range(i, end):
             key = at, seen, arguments, dtype
@@ -1023,9 +1025,12 @@ def unit_variance_input(self: Scheduler, sample: Array, timestep: Any) -> Array:
     factor = factors.get((i, dtype))
     if factor is None:
         check_floats("sample", sample)
-        if not 0 <= i < len(self._grid):
+        calls = range(i, len(self._grid))
+        if i < 0 or not calls:
             raise ValueError(f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.")
-        factor = factors[i, dtype] = backend.factor(self._input_variance(i) ** -0.5, dtype)
+        made = backend.factors([self._input_variance(k) ** -0.5 for k in calls], dtype)
+        factors.update(zip(zip(calls, repeat(dtype), strict=False), made, strict=True))
+        factor = made[0]
     return sample * factor
 
 
