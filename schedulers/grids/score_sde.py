@@ -37,16 +37,17 @@ def vp_grid(end: float, n: int, process: VpProcess) -> Grid:
     return grid
 
 
-def ve_place(t: float, n: int) -> int:
-    """Where upstream reads ``discrete_sigmas`` at time t of a run over n times: rounded down."""
-    return int(np.float32(t) * np.float32(n - 1))
+def ve_places(times: Arrays, n: int) -> Arrays:
+    """Where upstream reads ``discrete_sigmas`` at times of a run over n times: rounded down."""
+    return np.asarray((times.astype(np.float32) * np.float32(n - 1)).astype(np.int64))
 
 
-def ve_levels(levels: Arrays, place: int) -> tuple[float, float]:
-    """The level at a place, and the one below it; not numbers where there is none."""
-    if not 0 <= place < len(levels):
-        return math.nan, math.nan
-    return float(levels[place]), float(levels[place - 1]) if place else 0.0
+def ve_levels(levels: Arrays, places: Arrays) -> tuple[Arrays, Arrays]:
+    """Levels at places, and those below them; not numbers where there are none."""
+    beyond, known = len(levels), np.append(levels.astype(np.float64), math.nan)
+    inside = (places >= 0) & (places < beyond)
+    below = np.append(0.0, known)[np.where(inside, places, beyond + 1)]
+    return known[np.where(inside, places, beyond)], below
 
 
 def ve_along(
@@ -63,11 +64,11 @@ def ve_along(
         paper: Whether levels are taken one by one from above, not where their times would be.
     """
     n = len(times)
-    places = range(n)[::-1] if paper else (ve_place(t, n) for t in times.tolist())
-    pairs = np.array([ve_levels(levels, place) for place in places]).reshape(n, 2)
+    places = np.arange(n)[::-1] if paper else ve_places(times, n)
+    at, below = ve_levels(levels, places)
     calls = n * (1 + correct)
-    here, there = pairs[:, :1].repeat(1 + correct, 1), pairs[:, :1].repeat(1 + correct, 1)
-    there[:, -1] = pairs[:, 1]
+    here, there = (at[:, None].repeat(1 + correct, 1) for _ in range(2))
+    there[:, -1] = below
     asked, ones = times.repeat(1 + correct), np.ones(calls)
     return Grid(
         times, sigmas, steps, ones, here.ravel(), ones, there.ravel(),

@@ -125,8 +125,8 @@ QUANTILE_TERMS = 24
 
 
 @functools.cache
-def quantile_series() -> tuple[float, ...]:
-    """Coefficients y of a quantile ``x = s (y_0 + y_1 s + ...)`` of Beta(a, a), highest first.
+def quantile_series() -> Float64:
+    """Coefficients y of a quantile ``x = s (y_0 + y_1 s + ...)`` of Beta(a, a).
 
     With ``s = (a B p)^(1/a)`` the density ``(x (1 - x))^(a - 1) / B`` says
     ``dx/ds = (x (1 - x) / s)^(1 - a)``. Of ``g = x (1 - x) / s``, its power ``h`` and y each
@@ -140,7 +140,7 @@ def quantile_series() -> tuple[float, ...]:
         y.append((power - m * square) / (k + 1.0 - m))
         g.append(y[k] - square)
         h.append((k + 1.0) * y[k])
-    return tuple(reversed(y))
+    return np.array(y)
 
 
 def beta_quantiles(n: int) -> Float64:
@@ -152,10 +152,9 @@ def beta_quantiles(n: int) -> Float64:
     probability = 1.0 - linspace(0.0, 1.0, n)
     lower = np.minimum(probability, 1.0 - probability)
     s = (lower * (a * math.gamma(a) ** 2 / math.gamma(2.0 * a))) ** (1.0 / a)
-    x = np.zeros(n)
-    for coefficient in quantile_series():
-        x += coefficient
-        x *= s
+    powers = np.empty((QUANTILE_TERMS, n))
+    powers[:] = s
+    x = quantile_series() @ np.multiply.accumulate(powers, 0, out=powers)
     return np.where(probability > 0.5, 1.0 - x, x)
 
 

@@ -164,12 +164,13 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         """Any time in [0, 1] will do; its level is counted down from -1."""
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"timestep={shown(value)} must lie in [0, 1].")
-        return -1 - grids.ve_place(value, len(self._grid.times))
+        return -1 - int(grids.ve_places(np.array(value), len(self._grid.times)))
 
     def _other_call(self, i: int) -> Call:
         if i >= 0:
             return super()._other_call(i)
-        here, below = grids.ve_levels(self._grid.shown["discrete_sigmas"], -1 - i)
+        at, under = grids.ve_levels(self._grid.shown["discrete_sigmas"], np.array([-1 - i]))
+        here, below = float(at[0]), float(under[0])
         return Call(-1.0, ve_level(-1.0, here), ve_level(-1.0, below), 0, self._rule.correct_steps)
 
     def get_adjacent_sigma(self, timesteps: Array, t: Array) -> Array:
