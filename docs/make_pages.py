@@ -206,7 +206,7 @@ def takes_format(made: type[Scheduler]) -> bool:
 
 def film_steps(name: str) -> str:
     """The run on film, in words."""
-    plan = pictures.schedule(pictures.spec_of(name, pictures.STEPS))
+    plan = pictures.plan_run(pictures.spec_of(name, pictures.STEPS))
     calls = "" if plan.nfe == plan.steps else f" ({plan.nfe} model calls)"
     return f"{plan.steps} steps{calls}"
 
@@ -214,8 +214,8 @@ def film_steps(name: str) -> str:
 def facts(name: str) -> dict[str, str]:
     """What the overview says of a class."""
     made = SCHEDULERS[name]
-    plan = pictures.schedule(pictures.spec_of(name, pictures.STEPS))
-    draws = any(row.noise for row in plan.rows)
+    plan = pictures.plan_run(pictures.spec_of(name, pictures.STEPS))
+    draws = any(row.noise for row in plan.coefficients)
     asked = any(p.group == "stochasticity" for p in made.parameters())
     called = [f'"{label}"' for label, (cls, _) in NAMES.items() if cls == name]
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sampling import RunSpec, Schedule, SpecError, schedule, trajectory
+from sampling import Plan, RunSpec, SpecError, plan_run, trajectory
 from schedulers.core.coefficients import contributions
 from visualize.encode import pixels
 
@@ -34,7 +34,7 @@ def spec_of(name: str, steps: int) -> RunSpec:
     spec = RunSpec(scheduler=name, steps=steps, seed=SEED)
     while steps > 1:
         try:
-            schedule(spec)
+            plan_run(spec)
             return spec
         except SpecError:
             steps //= 2
@@ -43,18 +43,18 @@ def spec_of(name: str, steps: int) -> RunSpec:
 
 
 @functools.cache
-def plan_of(name: str) -> Schedule:
+def plan_of(name: str) -> Plan:
     """A run of 12 calls or a little more, for the picture of weights."""
-    plan = schedule(spec_of(name, FEW))
-    return plan if plan.nfe <= FEW + 2 else schedule(spec_of(name, FEW * FEW // plan.nfe + 1))
+    plan = plan_run(spec_of(name, FEW))
+    return plan if plan.nfe <= FEW + 2 else plan_run(spec_of(name, FEW * FEW // plan.nfe + 1))
 
 
 # --- weights ----------------------------------------------------------------------------------
 
 
-def looked_at(plan: Schedule) -> tuple[list[str], Grid]:
+def looked_at(plan: Plan) -> tuple[list[str], Grid]:
     """What the rows multiply, newest first, and the weights, one row a call."""
-    rows = plan.rows
+    rows = plan.coefficients
     labels: list[str] = []
     columns: list[list[float]] = []
     for part, symbol in SYMBOLS.items():
@@ -70,12 +70,12 @@ def looked_at(plan: Schedule) -> tuple[list[str], Grid]:
     return labels, np.array(columns).T
 
 
-def made_of(plan: Schedule) -> Grid:
+def made_of(plan: Plan) -> Grid:
     """Weight of every call's data prediction in the sample after each call, (calls, calls)."""
     n = plan.nfe
     found = np.zeros((n, n))
     for i in range(n):
-        calls = contributions(plan.rows[: i + 1], plan.stages[: i + 1]).calls
+        calls = contributions(plan.coefficients[: i + 1], plan.calls[: i + 1]).calls
         found[i, : len(calls)] = calls
     return found
 
@@ -142,7 +142,7 @@ def short(value: float) -> str:
 def film_picture(name: str) -> bytes:
     """``prev_sample`` above ``pred_x0``, from the first call to the last, as WebP."""
     made = trajectory(spec_of(name, STEPS), device="cpu")
-    scales = np.array([stage.target.scale for stage in made.schedule.stages])
+    scales = np.array([stage.target.scale for stage in made.plan.calls])
     rows = (pixels(made.samples, scales), pixels(made.x0, np.ones(len(made))))
     shown = np.unique(np.linspace(0, len(made) - 1, COLUMNS).round().astype(int))
     side = ZOOM * rows[0].shape[2]

@@ -2,7 +2,7 @@
 
 from sampling.adaptive import adaptive
 from sampling.device import choose_device, devices
-from sampling.plan import PARTICLES, Schedule, schedule
+from sampling.plan import PARTICLES, Plan, plan_run
 from sampling.recording import Recorder, Trajectory, TrajectoryCache, trajectory
 from sampling.runner import Frame, initial_sample, run
 from sampling.spec import RunSpec, SpecError
@@ -12,7 +12,7 @@ __all__ = [
     "Frame",
     "Recorder",
     "RunSpec",
-    "Schedule",
+    "Plan",
     "SpecError",
     "Trajectory",
     "TrajectoryCache",
@@ -20,7 +20,7 @@ __all__ = [
     "choose_device",
     "devices",
     "initial_sample",
+    "plan_run",
     "run",
-    "schedule",
     "trajectory",
 ]

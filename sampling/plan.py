@@ -11,19 +11,18 @@ from typing import Any
 from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
-from schedulers.core.coefficients import Coefficients, Contributions, contributions
-from schedulers.core.level import Call
+from schedulers.core.plan import RunPlan
 from schedulers.core.scheduler import Scheduler
 from schedulers.grids.groups import Group
 from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 
 __all__ = [
     "PARTICLES",
-    "Schedule",
+    "Plan",
     "batch",
     "blame",
     "build",
-    "schedule",
+    "plan_run",
     "step_settings",
 ]
 
@@ -39,49 +38,22 @@ ALIASES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Schedule:
-    """What a run will do, known before any array exists.
+@dataclass(frozen=True, eq=False)
+class Plan(RunPlan):
+    """What a run will do, known before any array exists; see ``RunPlan``.
 
     Attributes:
         spec: The run.
-        scheduler: A scheduler after `set_timesteps`; for reading only, runs build their own.
-        stages: One per model call: its time, its level and the level it leads to.
-        rows: One per model call: the weights of its update.
-        orders: One per model call: the order at which the rule works there.
-        contributions: The weight of x_T, of every call's data prediction and of every noise
-            draw in the final sample.
         ahead: Whether the error of the run decides its calls, and these are the ones to come if
             no step makes any.
     """
 
     spec: RunSpec
-    scheduler: Scheduler
-    stages: tuple[Call, ...]
-    rows: tuple[Coefficients, ...]
-    orders: tuple[int, ...]
-    contributions: Contributions
-    ahead: bool = False
-
-    @property
-    def nfe(self) -> int:
-        """Number of model calls."""
-        return len(self.stages)
-
-    @property
-    def upward(self) -> bool:
-        """Whether the run leads from clean samples to noise (inversion)."""
-        return self.scheduler.ascends
-
-    @property
-    def steps(self) -> int:
-        """Number of inference steps that the scheduler made of the spec."""
-        made = getattr(self.scheduler, "num_inference_steps", None)
-        return int(made) if made is not None else self.spec.steps
+    ahead: bool
 
 
-def schedule(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Schedule:
-    """Compute levels, weights and contributions of a run; no model is asked.
+def plan_run(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Plan:
+    """Compute levels, coefficients and contributions of a run; no model is asked.
 
     Args:
         spec: The run.
@@ -92,15 +64,11 @@ def schedule(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Schedu
         SpecError: The settings do not go together; ``parameter`` names the control.
     """
     scheduler = build(spec, attempts)
+    ahead = isinstance(scheduler, DPMAdaptiveScheduler) and attempts is None
     try:
-        stages = scheduler.stages
-        rows = scheduler.rows(step_settings(spec))
-        orders = scheduler.orders(rows)
-        summary = contributions(rows, stages)
+        return Plan.of(scheduler, step_settings(spec), spec=spec, ahead=ahead)
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
-    ahead = isinstance(scheduler, DPMAdaptiveScheduler) and attempts is None
-    return Schedule(spec, scheduler, stages, rows, orders, summary, ahead)
 
 
 def build(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Scheduler:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sampling.device import choose_device
-from sampling.plan import Schedule, schedule
+from sampling.plan import Plan, plan_run
 from sampling.runner import Frame, initial_sample, run
 from sampling.spec import RunSpec
 from schedulers.grids.groups import Group
@@ -26,7 +26,7 @@ class Trajectory:
     """A finished run. Time is an index: looking at a frame computes nothing.
 
     Attributes:
-        schedule: Levels, weights and contributions of the run.
+        plan: Levels, coefficients and contributions of the run.
         device: Where it was computed.
         seconds: How long it took.
         indices: The model calls whose frames are kept, ascending; always with the last one.
@@ -36,7 +36,7 @@ class Trajectory:
         keep: How many frames were asked for; None is all of them.
     """
 
-    schedule: Schedule
+    plan: Plan
     device: str
     seconds: float
     indices: tuple[int, ...]
@@ -48,7 +48,7 @@ class Trajectory:
     @property
     def spec(self) -> RunSpec:
         """The run that this is the result of."""
-        return self.schedule.spec
+        return self.plan.spec
 
     @property
     def nbytes(self) -> int:
@@ -58,11 +58,11 @@ class Trajectory:
     @property
     def complete(self) -> bool:
         """Whether the frame of every model call is kept."""
-        return len(self.indices) == self.schedule.nfe
+        return len(self.indices) == self.plan.nfe
 
     def thinned(self, keep: int | None) -> Trajectory | None:
         """The same run with the frames that ``keep`` asks for; None if they are not all here."""
-        wanted = _spread(self.schedule.nfe, keep)
+        wanted = _spread(self.plan.nfe, keep)
         if keep == self.keep or wanted == self.indices:
             return self
         if not self.complete:
@@ -81,11 +81,11 @@ class Trajectory:
         index = self.indices[position]
         return Frame(
             index=index,
-            stage=self.schedule.stages[index],
+            call=self.plan.calls[index],
             sample=self.samples[position],
             pred_original_sample=self.x0[position],
-            weights=self.schedule.rows[index],
-            accepted=index not in self.schedule.scheduler.rejected,
+            coefficients=self.plan.coefficients[index],
+            accepted=self.plan.accepted(index),
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -96,7 +96,7 @@ class Trajectory:
 class Recorder:
     """Collects the frames of one run into a `Trajectory`, keeping at most so many of them."""
 
-    def __init__(self, plan: Schedule, device: str, *, keep: int | None = None) -> None:
+    def __init__(self, plan: Plan, device: str, *, keep: int | None = None) -> None:
         """Prepare the arrays.
 
         Args:
@@ -125,7 +125,7 @@ class Recorder:
             return
         # How many calls there will be is not known: where they become too many, every second of
         # those so far goes.
-        if frame.attempt is not None and frame.stage.step >= len(self._attempts):
+        if frame.attempt is not None and frame.call.step >= len(self._attempts):
             self._attempts.append(frame.attempt)
         late = self._frames and self._frames[-1].index % self._every
         if late:
@@ -148,7 +148,7 @@ class Recorder:
     @property
     def _lowest(self) -> float:
         """Where a run ends that decides on its steps as it goes."""
-        return self._plan.stages[-1].target.sigma * math.exp(ARRIVED)
+        return self._plan.calls[-1].target.sigma * math.exp(ARRIVED)
 
     def finish(self) -> Trajectory:
         """The trajectory.
@@ -160,13 +160,13 @@ class Recorder:
             raise RuntimeError(f"the run ended at call {self._last + 1} of {self._plan.nfe}.")
         plan = self._plan
         if plan.ahead:
-            plan = schedule(plan.spec, tuple(self._attempts))
+            plan = plan_run(plan.spec, tuple(self._attempts))
         samples = np.stack([frame.sample for frame in self._frames])
         x0 = np.stack([frame.pred_original_sample for frame in self._frames])
         for array in (self._initial, samples, x0):
             array.setflags(write=False)
         return Trajectory(
-            schedule=plan,
+            plan=plan,
             device=self._device,
             seconds=time.perf_counter() - self._start,
             indices=tuple(frame.index for frame in self._frames),
@@ -326,7 +326,7 @@ def trajectory(
     place = choose_device(device)
 
     def compute() -> Trajectory:
-        plan = schedule(spec)
+        plan = plan_run(spec)
         recorder = Recorder(plan, place, keep=keep)
         for frame in run(spec, plan=plan, device=place):
             recorder.add(frame)

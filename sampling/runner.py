@@ -16,7 +16,7 @@ import torch
 from models import MODELS, Model, load
 from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
-from sampling.plan import Schedule, batch, blame, build, step_settings
+from sampling.plan import Plan, batch, blame, build, step_settings
 from sampling.spec import RunSpec, SpecError
 from schedulers.core.coefficients import Coefficients
 from schedulers.core.level import Call, Level
@@ -45,20 +45,20 @@ class Frame:
 
     Attributes:
         index: Number of the call, from 0.
-        stage: Its time, its level, and the level of ``sample``.
+        call: Its time, its level, and the level of ``sample``.
         sample: The next sample, float32, read-only: (samples, C, H, W) for image models,
             (samples * 256, d) for plane and line models.
         pred_original_sample: The data prediction of this call, same shape.
-        weights: The row of numbers that made ``sample``.
+        coefficients: The numbers that made ``sample``.
         accepted: False for a call of a step that an adaptive scheduler tried and did not take.
         attempt: The step that the call is part of, where the error decides the steps.
     """
 
     index: int
-    stage: Call
+    call: Call
     sample: np.ndarray
     pred_original_sample: np.ndarray
-    weights: Coefficients
+    coefficients: Coefficients
     accepted: bool = True
     attempt: Group | None = None
 
@@ -66,7 +66,7 @@ class Frame:
 def run(
     spec: RunSpec,
     *,
-    plan: Schedule | None = None,
+    plan: Plan | None = None,
     device: str | None = None,
     stop: Event | None = None,
     seconds: float | None = None,
@@ -155,10 +155,10 @@ def _flat(spec: RunSpec, x: torch.Tensor) -> torch.Tensor:
 # --- the loop ---------------------------------------------------------------------------------
 
 
-def _frames(spec: RunSpec, device: str, plan: Schedule | None = None) -> Iterator[Frame]:
+def _frames(spec: RunSpec, device: str, plan: Plan | None = None) -> Iterator[Frame]:
     """Every frame of a run; takes and yields only what pickles."""
     scheduler = build(spec)
-    rows = plan.rows if plan is not None and not plan.ahead else None
+    rows = plan.coefficients if plan is not None and not plan.ahead else None
     _check_levels(scheduler)
     owners = generators(spec.seed, spec.samples)
     denoise = denoiser(spec, device)
@@ -208,15 +208,15 @@ def frame_of(
         pair: Its sample and data prediction on the host.
         row: The coefficients of the call, where they are known.
     """
-    i, stages, attempt = moment.index, scheduler.stages, None
+    i, calls, attempt = moment.index, scheduler.stages, None
     if isinstance(scheduler, DPMAdaptiveScheduler):
-        attempt = scheduler.attempts[stages[i].step]
+        attempt = scheduler.attempts[calls[i].step]
     return Frame(
         index=i,
-        stage=stages[i],
+        call=calls[i],
         sample=read_only(pair[0]),
         pred_original_sample=read_only(pair[1]),
-        weights=scheduler.row(i) if row is None else row,
+        coefficients=scheduler.row(i) if row is None else row,
         accepted=attempt is None or attempt.accepted,
         attempt=attempt,
     )
@@ -226,9 +226,16 @@ def _check_levels(scheduler: Scheduler) -> None:
     """Refuse levels at which the embedded models do not answer.
 
     Raises:
-        SpecError: A level beyond 1e12; numbers in float32 mean nothing there.
+        SpecError: A level beyond 1e12, where numbers in float32 mean nothing, or below 0.
     """
-    largest = max(stage.here.sigma for stage in scheduler.stages)
+    levels = [call.here.sigma for call in scheduler.stages]
+    largest, smallest = max(levels), min(levels)
+    if smallest < 0.0:
+        raise SpecError(
+            "config.shift",
+            f"shift={scheduler.config.get('shift')!r} leads to sigma={smallest:.3g}, and there is "
+            "no noise below 0; choose one closer to 1.",
+        )
     if largest <= LARGEST_SIGMA:
         return
     betas = "trained_betas" if scheduler.config.get("trained_betas") is not None else "beta_end"
@@ -257,7 +264,7 @@ def _threads_for(x: torch.Tensor) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _gpu_seconds(spec: RunSpec, device: str, plan: Schedule | None = None) -> int:
+def _gpu_seconds(spec: RunSpec, device: str, plan: Plan | None = None) -> int:
     del device, plan
     return min(120, 10 + spec.steps * spec.samples // 50)
 

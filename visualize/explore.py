@@ -23,17 +23,17 @@ import numpy as np
 from models import MODELS, Model, ModelInfo, load
 from sampling import (
     PARTICLES,
+    Plan,
     Recorder,
     RunSpec,
-    Schedule,
     SpecError,
     Trajectory,
     TrajectoryCache,
     choose_device,
     devices,
+    plan_run,
     run,
 )
-from sampling import schedule as plan_of
 from sampling.spec import MAX_SAMPLES, MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from schedulers.facts.quirks import Quirk
@@ -41,8 +41,10 @@ from schedulers.grids.groups import Group
 from schedulers.interface.params import Parameter
 from schedulers.solvers.dpm_adaptive import DPMAdaptiveScheduler
 from visualize.about import about, active_quirks, grids, own_quirks, spellings
+from visualize.chips import chips
+from visualize.columns import columns, told_calls
 from visualize.encode import b64, numbers
-from visualize.explain import chips, columns, equations, told_calls
+from visualize.equations import equations
 from visualize.films import film as film_of
 from visualize.films import frames_to_keep, moment
 
@@ -96,7 +98,7 @@ class Explorer:
         self.device = choose_device(device)
         self.cache = TrajectoryCache(cache_bytes)
         self._slots = threading.BoundedSemaphore(workers)
-        self._plans = functools.lru_cache(maxsize=64)(plan_of)
+        self._plans = functools.lru_cache(maxsize=64)(plan_run)
         self._attempts: OrderedDict[RunSpec, tuple[Group, ...]] = OrderedDict()
         self._lock = threading.Lock()
         self._reach = functools.lru_cache(maxsize=64)(_reach)
@@ -193,7 +195,6 @@ class Explorer:
     def _schedule(self, spec: RunSpec) -> dict[str, Any]:
         plan = self._plan(spec)
         contributions, told = plan.contributions, told_calls(plan)
-        info = MODELS[spec.model]
         return {
             "ok": True,
             "spec": spec.to_dict(),
@@ -203,12 +204,12 @@ class Explorer:
             "steps": plan.steps,
             "nfe": plan.nfe,
             "told": None if len(told) == plan.nfe else list(told),
-            "columns": columns(plan),
+            "columns": columns(plan, told),
             "training": _training(plan),
             "inert": _inert(spec),
             "quirks": active_quirks(spec.scheduler, dict(spec.config) | {"steps": spec.steps}),
-            "chips": [chip.to_dict() for chip in chips(plan, info.kind, self._extent(spec))],
-            "equations": equations(plan),
+            "chips": [chip.to_dict() for chip in chips(plan, self._extent(spec))],
+            "equations": equations(plan, told),
             "contributions": {
                 "initial": numbers([contributions.initial])[0],
                 "calls": numbers(contributions.calls[i] for i in told),
@@ -217,7 +218,7 @@ class Explorer:
             "errors": {},
         }
 
-    def _plan(self, spec: RunSpec) -> Schedule:
+    def _plan(self, spec: RunSpec) -> Plan:
         """What a run will do; of one with adaptive steps what it did, where it was made before."""
         with self._lock:
             attempts = self._attempts.get(spec)
@@ -225,7 +226,7 @@ class Explorer:
 
     def _found(self, made: Trajectory) -> None:
         """Remember the steps that a run with adaptive steps found."""
-        scheduler = made.schedule.scheduler
+        scheduler = made.plan.scheduler
         if not isinstance(scheduler, DPMAdaptiveScheduler):
             return
         with self._lock:
@@ -286,13 +287,13 @@ class Explorer:
         return {
             "ok": True,
             "spec": spec.to_dict(),
-            "nfe": made.schedule.nfe,
+            "nfe": made.plan.nfe,
             "film": self._film_of(made, place, cached),
             "final": b64(np.nan_to_num(made.samples[-1])),
         }
 
     def _made(
-        self, plan: Schedule, device: str, seconds: float, most: int | None = None
+        self, plan: Plan, device: str, seconds: float, most: int | None = None
     ) -> tuple[Trajectory, bool]:
         """The run, and whether the cache had it.
 
@@ -308,7 +309,7 @@ class Explorer:
         )
 
     def _compute(
-        self, plan: Schedule, device: str, seconds: float, most: int | None = None
+        self, plan: Plan, device: str, seconds: float, most: int | None = None
     ) -> Trajectory:
         if not self._slots.acquire(timeout=QUEUE_SECONDS):
             raise SpecError("", "The server is busy with other runs: try again in a moment.")
@@ -330,7 +331,7 @@ class Explorer:
 
     def _stream(
         self,
-        plan: Schedule,
+        plan: Plan,
         model: Model,
         device: str,
         stop: threading.Event | None,
@@ -362,7 +363,7 @@ class Explorer:
         return self._reach(spec.model, spec.cond, spec.options)
 
 
-def is_live(plan: Schedule) -> bool:
+def is_live(plan: Plan) -> bool:
     """Whether a run is small enough to be computed again on every move of a control."""
     samples = plan.spec.samples
     return samples <= LIVE_SAMPLES and plan.nfe <= LIVE_CALLS and plan.nfe * samples <= LIVE_WORK
@@ -543,7 +544,7 @@ def _json(value: Any) -> Any:  # noqa: ANN401
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _training(plan: Schedule) -> dict[str, Any] | None:
+def _training(plan: Plan) -> dict[str, Any] | None:
     table = plan.scheduler.training
     if table is None:
         return None

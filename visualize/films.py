@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models import MODELS, Model
-from sampling import Frame, RunSpec, Schedule, Trajectory
+from sampling import Frame, Plan, RunSpec, Trajectory
 from schedulers.core.level import Level
 from visualize.encode import b64, jpeg_sheet, particles, pixels
 
@@ -50,9 +50,9 @@ def film(made: Trajectory, model: Model) -> dict[str, Any]:
         model: The model that it was run with, for its extent, reference and density.
     """
     spec, info = made.spec, MODELS[made.spec.model]
-    stages = [made.schedule.stages[index] for index in made.indices]
+    stages = [made.plan.calls[index] for index in made.indices]
     levels = [stage.target for stage in stages]
-    start = [made.schedule.stages[0].here]
+    start = [made.plan.calls[0].here]
     head = {
         "ok": True,
         "key": film_key(spec, made.device),
@@ -74,10 +74,10 @@ def film(made: Trajectory, model: Model) -> dict[str, Any]:
     return head | _line(made, model, levels, start, extent)
 
 
-def moment(frame: Frame, plan: Schedule, model: Model) -> dict[str, Any]:
+def moment(frame: Frame, plan: Plan, model: Model) -> dict[str, Any]:
     """One frame as JSON values, for a run that is shown while it is computed."""
     info = MODELS[plan.spec.model]
-    scale = _scales([frame.stage.target])
+    scale = _scales([frame.call.target])
     ones = np.ones(1)
     sample, x0 = frame.sample[None], frame.pred_original_sample[None]
     message: dict[str, Any] = {
@@ -101,7 +101,7 @@ def moment(frame: Frame, plan: Schedule, model: Model) -> dict[str, Any]:
     return message | {
         "prev": b64(_normalised(sample, scale)[..., 0]),
         "x0": b64(np.ascontiguousarray(x0[..., 0], np.float32)),
-        "density": b64(_densities(model, [frame.stage.target], extent, plan.spec.cond)),
+        "density": b64(_densities(model, [frame.call.target], extent, plan.spec.cond)),
     }
 
 

@@ -124,7 +124,9 @@ export class Detail {
     const noun = this.noun();
     setText(this.title, `What ${noun} ${i + 1} does`);
     this.#tellEquation(schedule.equations[i]);
+    const within = this.#withinStep(i);
     this.levels.replaceChildren(...[
+      ["step", within, "A step may ask the model more than once"],
       ["t", fmt(columns.t[i], 4), "Time the model is told, in training steps"],
       ["σ/α", `${level(columns.rho[i])} → ${level(columns.rho_next[i])}`, "Noise over signal, before and after"],
       ["share of result", schedule.equations[i]?.weight_text, SHARE],
@@ -132,10 +134,18 @@ export class Detail {
     setText(this.sentence, schedule.equations[i]?.sentence || "");
     this.scrubber.value = String(i);
     this.scrubber.style.setProperty("--fill", `${schedule.nfe > 1 ? (i / (schedule.nfe - 1)) * 100 : 0}%`);
-    const spoken = `${noun} ${i + 1} of ${schedule.nfe}`;
+    const spoken = `${noun} ${i + 1} of ${schedule.nfe}${within ? `, step ${within}` : ""}`;
     this.scrubber.setAttribute("aria-valuetext", `${spoken}, noise level ${level(columns.rho[i])}`);
     setText(this.position, `${i + 1} / ${schedule.nfe}`);
     this.#caption();
+  }
+
+  // Which step a call is part of, and which of its calls it is; nothing where steps are calls.
+  #withinStep(i) {
+    const { columns, steps, nfe, told } = this.schedule;
+    if (steps === nfe) return null;
+    const calls = told ? 1 : columns.step.filter((step) => step === columns.step[i]).length;
+    return `${columns.step[i] + 1}${calls > 1 ? `, call ${columns.part[i] + 1} of ${calls}` : ""}`;
   }
 
   #tellEquation(equation) {

@@ -28,6 +28,11 @@ class Coefficients(NamedTuple):
         rows = (self.x, self.x0, self.eps)
         return max(1, *(j + 1 for row in rows for j, w in enumerate(row) if w != 0.0), 1)
 
+    @property
+    def predictions(self) -> int:
+        """How many predictions this row combines, of data or of noise; at least 1."""
+        return max(1, *(len(row) - row.count(0.0) for row in (self.x0, self.eps)))
+
 
 @dataclass(frozen=True, slots=True)
 class Contributions:

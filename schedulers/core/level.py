@@ -11,7 +11,7 @@ class Level(NamedTuple):
 
     Attributes:
         t: The time at which the model is asked, in training steps.
-        alpha: Signal weight, 0 (pure noise) to 1.
+        alpha: Signal weight, 0 (pure noise) to 1; a flow's may be rounded to less than 0.
         sigma: Noise weight, 0 (clean) and up.
     """
 
@@ -22,14 +22,20 @@ class Level(NamedTuple):
     @property
     def rho(self) -> float:
         """Noise-to-signal ratio ``sigma / alpha`` (infinite for pure noise)."""
-        return self.sigma / self.alpha if self.alpha else math.inf
+        return self.sigma / self.alpha if self.alpha > 0.0 else math.inf
+
+    @property
+    def snr(self) -> float:
+        """Signal-to-noise ratio ``(alpha / sigma)^2`` (infinite for a clean level)."""
+        ratio = max(self.alpha, 0.0) / self.sigma if self.sigma > 0.0 else math.inf
+        return ratio * ratio
 
     @property
     def lam(self) -> float:
         """Half log-SNR ``log(alpha / sigma)`` (infinite for a clean level)."""
-        if self.sigma == 0:
+        if self.sigma <= 0:
             return math.inf
-        return math.log(self.alpha / self.sigma) if self.alpha else -math.inf
+        return math.log(self.alpha / self.sigma) if self.alpha > 0.0 else -math.inf
 
     @property
     def scale(self) -> float:

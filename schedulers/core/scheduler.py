@@ -93,8 +93,8 @@ class Scheduler(ConfigMixin):
     #: What one would choose it for, in a line.
     good_for: ClassVar[str] = ""
     call_form: ClassVar[Literal["step", "karras_ve", "score_sde", "adaptive"]] = "step"
-    #: Whether some weights follow from norms of the arrays, so that rows hold what they are on
-    #: average (Langevin steps).
+    #: Whether all calls of a step but the last are Langevin steps, which hold a level: their
+    #: weights follow from norms of the arrays, and rows hold what they are on average.
     weighs_by_norms: ClassVar[bool] = False
     #: Whether it was made for models that lead to the data in one call.
     consistency: ClassVar[bool] = False
@@ -371,16 +371,15 @@ class Scheduler(ConfigMixin):
 
     def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
         """The order at which the rule works at call ``i``."""
-        return self._order_of(self._checked_position(i), self.row(i, settings))
+        return self._order_of(self.stages[self._checked_position(i)], self.row(i, settings))
 
     def orders(self, rows: Sequence[Coefficients]) -> tuple[int, ...]:
         """``effective_order`` of every call, out of ``rows``."""
-        return tuple(self._order_of(i, row) for i, row in enumerate(rows))
+        return tuple(map(self._order_of, self.stages, rows))
 
-    def _order_of(self, i: int, row: Coefficients) -> int:
-        """How many predictions a row combines."""
-        del i
-        return max(len([w for w in weights if w != 0.0]) for weights in (row.x0, row.eps, (1.0,)))
+    def _order_of(self, call: Call, row: Coefficients) -> int:
+        """How many predictions a row combines, or how many calls its step has made by then."""
+        return max(row.predictions, 1 if self.weighs_by_norms else call.part + 1)
 
     def output_weights(self, i: int) -> tuple[float, float]:
         """What a model must return at call ``i``: ``out = on_x * x + on_x0 * x0``.
@@ -982,11 +981,6 @@ def noisy_step(
         ValueError: Before ``set_timesteps``, or shapes that do not match.
     """
     return self._advance(model_output, timestep, sample, (), generator, None, None, return_dict)
-
-
-def two_call_order(self: Scheduler, i: int, row: Coefficients) -> int:
-    """The order of the step that call ``i`` opens (1) or completes (2)."""
-    return max(1 + i % 2, Scheduler._order_of(self, i, row))
 
 
 @property  # type: ignore[misc]

@@ -186,7 +186,9 @@ class DpmScheduler(DiscreteScheduler):
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         flow = bool(self.config["use_flow_sigmas"])
-        return grids.along(held["timesteps"], held["sigmas"], self._grid.steps, flow)
+        return grids.along(
+            held["timesteps"], held["sigmas"], self._grid.steps, flow, self._grid.parts
+        )
 
     def _off_schedule(self, value: float) -> int:
         """Upstream takes a training time off the schedule for the last one, in silence."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..core.coefficients import Coefficients
 from ..core.grid import Grid
 from ..grids import groups as grids
 from ..rules.groups import Groups
@@ -32,10 +31,6 @@ class GroupScheduler(SigmaScheduler):
         """The steps of the run."""
         grid = self._grid
         return grid.groups if isinstance(grid, grids.GroupGrid) else ()
-
-    def _order_of(self, i: int, row: Coefficients) -> int:
-        """The order of the step that call ``i`` completes, or of the way to the next call."""
-        return max(super()._order_of(i, row), self._grid.calls[i].part + 1)
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         changed = [name for name in ("timesteps", "sigmas") if held[name] is not self._host(name)]

@@ -19,7 +19,7 @@ from ..backend.checks import (
 )
 from ..core.grid import Grid, Request
 from ..core.rule import StepArguments
-from ..core.scheduler import plain_step, two_call_order, two_call_state, unit_variance_input
+from ..core.scheduler import plain_step, two_call_state, unit_variance_input
 from ..grids import sigma as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -167,7 +167,6 @@ class TwoCallScheduler(SigmaScheduler):
         request = self._requested(num_inference_steps, timesteps, sigmas, spread)
         self._use(grids.sigma_grid(self._table, self._dialect(spread), request), device)
 
-    _order_of = two_call_order
     state_in_first_order = two_call_state
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:

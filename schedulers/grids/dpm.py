@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,8 @@ class DpmDialect(NamedTuple):
             smallest trained one.
         ramps: Whether a flow starts at 1, and custom levels are such a start (UniPC).
         terminal: Last level that such a flow is stretched to.
+        orders: The order of each call of a run of so many, where calls of order 2 and 3 start over
+            from the sample of an earlier one (singlestep).
     """
 
     train_steps: int
@@ -56,9 +60,20 @@ class DpmDialect(NamedTuple):
     repeats: bool
     ramps: bool
     terminal: float | None
+    orders: Callable[[int], Sequence[int]] | None = None
 
 
-def along(times: Arrays, sigmas: Arrays, steps: int | None, flow: bool) -> Grid:
+#: As ``Grid`` has it.
+Parts = int | tuple[tuple[int, int], ...]
+
+
+def parts_of(orders: Sequence[int]) -> Parts:
+    """Step and part of every call, where one of order 1 begins a step."""
+    steps = itertools.accumulate(order == 1 for order in orders)
+    return tuple((step - 1, order - 1) for step, order in zip(steps, orders, strict=True))
+
+
+def along(times: Arrays, sigmas: Arrays, steps: int | None, flow: bool, parts: Parts = 1) -> Grid:
     """The grid whose calls run along these public arrays.
 
     As upstream, a step that no time is left for is still made where there are levels.
@@ -68,15 +83,21 @@ def along(times: Arrays, sigmas: Arrays, steps: int | None, flow: bool) -> Grid:
         sigmas: Level of each call and the last one: sigma / alpha, or sigma of a flow.
         steps: Number of steps.
         flow: Which of the two.
+        parts: Step and part of every call, as ``Grid`` has it.
     """
     n = max(len(sigmas) - 1, 0)
+    if isinstance(parts, tuple):  # calls beyond the run that was laid out are steps of their own
+        last = parts[-1][0]
+        parts = (*parts[:n], *((last + k, 0) for k in range(1, n - len(parts) + 1)))
     sigma = sigmas.astype(np.float64)
     if flow:
         alpha = 1.0 - sigma
     else:
         alpha = 1.0 / np.sqrt(sigma * sigma + 1.0)
         sigma = sigma * alpha
-    return Grid(times, sigmas, steps, alpha[:n], sigma[:n], alpha[1:], sigma[1:])
+    return Grid(
+        times, sigmas, steps, alpha[:n], sigma[:n], alpha[1:], sigma[1:], parts=parts
+    )  # fmt: skip
 
 
 @functools.lru_cache(256)
@@ -102,7 +123,9 @@ def dpm_grid(table: NoiseTable, dialect: DpmDialect, request: Request) -> Grid:
         else:
             times, levels = _curved_or_spaced(table, dialect, request)
             sigmas = spacing.ended(levels, _final(table, dialect, levels))
-        return checked(table, dialect, along(times, sigmas, len(times), dialect.flow))
+        n = len(times)
+        parts = 1 if dialect.orders is None else parts_of(dialect.orders(n))
+        return checked(table, dialect, along(times, sigmas, n, dialect.flow, parts))
 
 
 def checked(table: NoiseTable, dialect: DpmDialect, grid: Grid, ascends: bool = False) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +57,15 @@ class PndmLayout:
             steps: Number of steps.
             shown: ``prk_timesteps`` and ``plms_timesteps``, if there are any.
         """
-        aims = None
+        aims, runge = None, len(shown.get("prk_timesteps", ()))
         if self.counts:
-            runge, down = len(shown.get("prk_timesteps", ())), stride(steps, dialect)
+            down = stride(steps, dialect)
             lengths = [self.length(number, runge, down) for number in range(len(times))]
             aims = times.astype(np.int64) - np.array(lengths, np.int64)
-        return along(table, dialect, times, steps, aims, shown=shown)
+        first = self.first(times, shown)
+        parts = [self.begun(first + i, runge) for i in range(len(times))]
+        places = tuple(zip(_steps(parts), parts, strict=True))
+        return along(table, dialect, times, steps, aims, shown=shown, parts=places)
 
     def length(self, number: int, runge: int, down: int) -> int:
         """How far down upstream's call of this number leads.
@@ -88,10 +91,23 @@ class PndmLayout:
         """How many calls ago the step began that this call belongs to."""
         return number % PRK_CALLS if number < runge else int(self.repeats(number))
 
-    def first(self, grid: VpGrid) -> int:
-        """Number of the call that stands first: by the grid, a run cut short goes on from there."""
-        if self.counts or not grid.shown:
+    def first(self, times: Arrays, shown: Mapping[str, Arrays]) -> int:
+        """Number of the call that stands first: by the grid, a run cut short goes on from there.
+
+        Args:
+            times: Time of each call.
+            shown: As for ``along``.
+        """
+        if self.counts or not shown:
             return 0
-        whole = np.concatenate([grid.shown["prk_timesteps"], grid.shown["plms_timesteps"]])
-        cut = max(len(whole) - len(grid.times), 0)
-        return cut if np.array_equal(whole[cut:], grid.times) else 0
+        whole = np.concatenate([shown["prk_timesteps"], shown["plms_timesteps"]])
+        cut = max(len(whole) - len(times), 0)
+        return cut if np.array_equal(whole[cut:], times) else 0
+
+
+def _steps(parts: Sequence[int]) -> Iterator[int]:
+    """Number of the step that each call is part of, from 0; the first may be cut."""
+    number = 0
+    for i, part in enumerate(parts):
+        number += i > 0 and part == 0
+        yield number

@@ -109,7 +109,7 @@ class PseudoNumerical(Rule):
             len(on.table) - 1,
         )
         runge = len(prk)
-        number = i + layout.first(on)
+        number = i + layout.first(on.times, on.shown)
         if arguments:
             (number,) = arguments
             target = on.level(t - layout.length(number, runge, down))

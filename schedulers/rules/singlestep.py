@@ -12,19 +12,30 @@ from ..core.rule import StepArguments, Update
 from .exponential import Exponential, singlestep_row
 
 
-@functools.lru_cache(256)
-def orders_of(n: int, order: int, lower_order_final: bool, ends_clean: bool) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Orders:
     """The order of each call, in groups 1, 2, ... up to the highest.
 
-    Args:
-        n: Number of calls. One that does not divide leaves lower orders for the end.
-        order: The highest order.
+    Attributes:
+        most: The highest order.
         lower_order_final: Whether the last group ends at order 1 where it does divide.
         ends_clean: Whether the last step leads to a clean sample, which order 1 alone reaches.
     """
-    whole = [*range(1, order + 1)]
-    groups, rest = divmod(n, order)
-    if (lower_order_final or ends_clean or rest) and order > 1 and rest == 0:
+
+    most: int
+    lower_order_final: bool
+    ends_clean: bool
+
+    def __call__(self, n: int) -> tuple[int, ...]:
+        """Those of n calls; a number that does not divide leaves lower orders for the end."""
+        return _orders(n, self.most, self.lower_order_final, self.ends_clean)
+
+
+@functools.lru_cache(256)
+def _orders(n: int, most: int, lower_order_final: bool, ends_clean: bool) -> tuple[int, ...]:
+    whole = [*range(1, most + 1)]
+    groups, rest = divmod(n, most)
+    if (lower_order_final or ends_clean) and most > 1 and rest == 0:
         orders = whole * (groups - 1) + whole[:-1] + [1]
     else:
         orders = whole * groups + whole[:rest]
@@ -37,25 +48,20 @@ class Singlestep(Exponential):
 
     Attributes:
         form: As for ``Multistep``.
-        order: The highest order.
         midpoint: As for ``singlestep_row``.
-        lower_order_final: As for ``orders_of``, like the next.
-        ends_clean: Whether the last step leads to a clean sample.
+        orders: The order of each call of a run of so many.
     """
 
     form: str
-    order: int
     midpoint: bool
-    lower_order_final: bool
-    ends_clean: bool
+    orders: Orders
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
         target = past[0].target
         # Where times were assigned, the orders stay those of the run that was laid out.
         n = len(grid) if grid.steps is None else grid.steps
-        orders = orders_of(n, self.order, self.lower_order_final, self.ends_clean)
-        order = min(orders[min(i, n - 1)], len(past)) if target.sigma else 1
+        order = min(self.orders(n)[min(i, n - 1)], len(past)) if target.sigma else 1
         here, there = grid.lams
         row = singlestep_row(
             [call.here for call in past[:order]],

@@ -9,9 +9,10 @@ from ..backend.checks import MOST_STEPS, check_whole
 from ..core.scheduler import noisy_step
 from ..facts import papers
 from ..families.dpm import DpmScheduler
+from ..grids.dpm import DpmDialect
 from ..interface import params as p
 from ..interface.config import configured
-from ..rules.singlestep import Singlestep, orders_of
+from ..rules.singlestep import Orders, Singlestep
 
 
 class DPMSolverSinglestepScheduler(DpmScheduler):
@@ -91,10 +92,13 @@ class DPMSolverSinglestepScheduler(DpmScheduler):
         return Singlestep(
             *self._interpolated(form.endswith("++"), order + 1, "x"),
             form,
-            order,
             config["solver_type"] == "midpoint",
-            *self._lowering,
+            Orders(order, *self._lowering),
         )
+
+    def _dialect(self, shift: float | None = None) -> DpmDialect:
+        orders = Orders(int(self.config["solver_order"]), *self._lowering)
+        return super()._dialect(shift)._replace(orders=orders)
 
     @property
     def _lowering(self) -> tuple[bool, bool]:
@@ -112,7 +116,7 @@ class DPMSolverSinglestepScheduler(DpmScheduler):
             level without noise and ``lower_order_final`` leave lower orders for the end.
         """
         n = check_whole("num_inference_steps", num_inference_steps, 1, MOST_STEPS)
-        return [*orders_of(n, int(self.config["solver_order"]), *self._lowering)]
+        return [*Orders(int(self.config["solver_order"]), *self._lowering)(n)]
 
     step = noisy_step
 

@@ -11,7 +11,7 @@ from ..backend.arrays import Array, Generator
 from ..backend.checks import check_steps
 from ..core.grid import Grid
 from ..core.rule import StepArguments
-from ..core.scheduler import Levels, two_call_order, two_call_state
+from ..core.scheduler import Levels, two_call_state
 from ..facts import papers
 from ..families.flow import FlowScheduler
 from ..grids.flow import along, doubled_grid
@@ -78,7 +78,6 @@ class FlowMatchHeunDiscreteScheduler(FlowScheduler):
         # Upstream noises to the present level in the middle of a run, whatever the times.
         return self._grid.levels_at([self._step_index])
 
-    _order_of = two_call_order
     state_in_first_order = two_call_state
 
     def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:

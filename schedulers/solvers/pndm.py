@@ -151,7 +151,9 @@ class PNDMScheduler(CountedVpScheduler):
         """The number of the next call by which rows go: the position, upstream the count."""
         if self._rule.layout.counts:
             return self.counter
-        return self._rule.layout.first(self._grid) + (self._step_index or 0)
+        return self._rule.layout.first(self._grid.times, self._grid.shown) + (
+            self._step_index or 0
+        )
 
     @property
     def _runge(self) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sampling import RunSpec, schedule
+from sampling import RunSpec, plan_run
 from schedulers import NAMES, SCHEDULERS, from_name
 from visualize.about import about, active_quirks, own_quirks, spellings
-from visualize.explain import sentence
 from visualize.explore import Explorer
+from visualize.sentences import sentence
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -60,7 +60,7 @@ def test_no_two_names_share_a_spelling() -> None:
 
 
 def test_a_step_of_many_calls_is_told_call_by_call() -> None:
-    plan = schedule(RunSpec(scheduler="PNDMScheduler", steps=10))
+    plan = plan_run(RunSpec(scheduler="PNDMScheduler", steps=10))
     told = [sentence(plan, i) for i in range(4)]
     assert "a trial step from σ/α 60.8" in told[0]
     assert "a second look" in told[1] and "tries the step again" in told[1]
@@ -69,7 +69,7 @@ def test_a_step_of_many_calls_is_told_call_by_call() -> None:
 
 
 def test_a_run_from_pure_noise_is_told_without_infinity() -> None:
-    plan = schedule(RunSpec(scheduler="FlowMatchEulerDiscreteScheduler", steps=4))
+    plan = plan_run(RunSpec(scheduler="FlowMatchEulerDiscreteScheduler", steps=4))
     assert "from pure noise to σ/α" in sentence(plan, 0)
     assert "∞" not in "".join(sentence(plan, i) for i in range(plan.nfe))
 

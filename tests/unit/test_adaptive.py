@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from models import Model, load
-from sampling import RunSpec, adaptive, run, runner, schedule, trajectory
+from sampling import RunSpec, adaptive, plan_run, run, runner, trajectory
 from schedulers import DPMAdaptiveScheduler
-from visualize.explain import columns, equations
+from visualize.columns import columns, told_calls
+from visualize.equations import equations
 from visualize.explore import LIVE_CALLS, Explorer
 
 SPEC = RunSpec.from_dict(
@@ -28,20 +29,20 @@ def test_the_frames_of_a_callable() -> None:
     assert {frame.index for frame in frames if not frame.accepted} == scheduler.rejected != set()
     last = scheduler.sample(model, x)
     assert np.array_equal(frames[-1].sample, last.numpy())
-    assert all(frame.stage.target.sigma > 0 for frame in frames)
+    assert all(frame.call.target.sigma > 0 for frame in frames)
 
 
 def test_a_run_tells_what_it_did() -> None:
     """Before it is made, the plan says what comes if no step makes an error; after, what came."""
-    ahead, frames = schedule(SPEC), list(run(SPEC, device="cpu"))
+    ahead, frames = plan_run(SPEC), list(run(SPEC, device="cpu"))
     assert ahead.ahead and not ahead.scheduler.rejected
     made = trajectory(SPEC, device="cpu")
-    plan = made.schedule
+    plan = made.plan
     assert not plan.ahead and plan.nfe == len(frames) > ahead.nfe and plan.scheduler.rejected
     for frame in frames:
         assert frame.accepted == (frame.index not in plan.scheduler.rejected)
-        assert frame.stage == plan.stages[frame.index]
-        assert frame.weights == plan.rows[frame.index]
+        assert frame.call == plan.calls[frame.index]
+        assert frame.coefficients == plan.coefficients[frame.index]
     assert [frame.accepted for frame in made] == [frame.accepted for frame in frames]
     assert np.array_equal(made[len(made) - 1].sample, frames[-1].sample)
 
@@ -91,9 +92,11 @@ def test_a_film_brings_the_schedule_that_the_run_found() -> None:
 
 
 def test_the_page_tells_rejected_calls() -> None:
-    plan = trajectory(SPEC, device="cpu").schedule
-    assert columns(plan)["accepted"] == [i not in plan.scheduler.rejected for i in range(plan.nfe)]
-    told = [entry["sentence"] for entry in equations(plan)]
+    plan = trajectory(SPEC, device="cpu").plan
+    assert columns(plan, told_calls(plan))["accepted"] == [
+        i not in plan.scheduler.rejected for i in range(plan.nfe)
+    ]
+    told = [entry["sentence"] for entry in equations(plan, told_calls(plan))]
     for i, sentence in enumerate(told):
         assert ("rejected" in sentence) == (i in plan.scheduler.rejected)
     assert any("tried again, shorter" in sentence for sentence in told)

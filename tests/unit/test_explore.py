@@ -21,13 +21,20 @@ import pytest
 from PIL import Image
 
 from models import MODELS
-from sampling import RunSpec, SpecError, schedule, trajectory
+from sampling import RunSpec, SpecError, plan_run, trajectory
 from sampling.spec import MAX_STEPS, NOT_OURS
 from schedulers import NAMES, SCHEDULERS
-from visualize import explain, explore, films
+from schedulers.core.coefficients import Coefficients
+from schedulers.diagnostics.finding import short
+from visualize import chips as chips_room
+from visualize import encode, explore, films
+from visualize.chips import Chip
+from visualize.columns import MOST_TOLD
 from visualize.encode import b64, jpeg_sheet, particles, pixels
+from visualize.equations import equation
 from visualize.explore import Explorer
 from visualize.films import DENSITY_BINS, frames_to_keep
+from visualize.sentences import sentence
 
 DTYPES = {"u8": np.uint8, "u16": np.uint16, "f32": np.float32}
 ROOM = Path(explore.__file__).parent
@@ -105,7 +112,11 @@ def test_the_schedule_is_complete(explorer: Explorer, scheduler: str, steps: int
         return
     assert answer["ok"], answer
     assert answer["errors"] == {}
-    assert answer["steps"] == steps or SCHEDULERS[scheduler].call_form == "adaptive"
+    taken = zip(answer["columns"]["step"], answer["columns"]["accepted"], strict=True)
+    assert answer["steps"] == len({step for step, accepted in taken if accepted})
+    # What upstream calls the number of steps is that of calls, where steps are groups of calls.
+    counted = answer["steps"], answer["nfe"]
+    assert steps in counted or SCHEDULERS[scheduler].call_form == "adaptive"
     assert RunSpec.from_query(answer["query"]) == RunSpec.from_dict(answer["spec"])
     assert len(answer["equations"]) == answer["nfe"]
     assert len(answer["contributions"]["calls"]) == answer["nfe"]
@@ -114,8 +125,8 @@ def test_the_schedule_is_complete(explorer: Explorer, scheduler: str, steps: int
     # pure noise has an infinite ratio, which JSON cannot hold
     rho = [math.inf if value is None else value for value in answer["columns"]["rho"]]
     assert rho[-1 if SCHEDULERS[scheduler].ascends else 0] == max(rho)
-    made = schedule(RunSpec(scheduler=scheduler, steps=steps))
-    assert answer["columns"]["t"] == pytest.approx([stage.t for stage in made.stages], rel=1e-6)
+    made = plan_run(RunSpec(scheduler=scheduler, steps=steps))
+    assert answer["columns"]["t"] == pytest.approx([stage.t for stage in made.calls], rel=1e-6)
     known = {entry.name for entry in SCHEDULERS[scheduler].parameters()}
     asks = {"steps"} if SCHEDULERS[scheduler].call_form == "adaptive" else set()
     assert asks <= set(answer["inert"]) <= known | asks
@@ -139,7 +150,7 @@ def test_the_page_knows_the_most_steps_of_a_class(explorer: Explorer) -> None:
 def test_the_training_curve_is_the_table(explorer: Explorer) -> None:
     answer = explorer.schedule(asked(scheduler="DDIMScheduler"))
     training = answer["training"]
-    table = schedule(RunSpec(scheduler="DDIMScheduler")).scheduler.training
+    table = plan_run(RunSpec(scheduler="DDIMScheduler")).scheduler.training
     assert table is not None
     np.testing.assert_allclose(decoded(training["alphas_cumprod"]), table.alphas_cumprod, 1e-6)
     np.testing.assert_allclose(decoded(training["betas"]), table.betas, 1e-6)
@@ -213,18 +224,18 @@ def test_a_very_long_run_is_told_in_part(explorer: Explorer) -> None:
     )
     answer = strict(explorer.schedule(settings))
     told = answer["told"]
-    assert answer["nfe"] == 7000 and 3000 < len(told) <= explain.MOST_TOLD < 7000
+    assert answer["nfe"] == 7000 and 3000 < len(told) <= MOST_TOLD < 7000
     assert told[0] == 0 and told[-1] == 6999 and told == sorted(set(told))
-    plan = schedule(RunSpec.from_dict(settings))
-    predicts = [i for i in told if plan.stages[i].here.rho != plan.stages[i].target.rho]
+    plan = plan_run(RunSpec.from_dict(settings))
+    predicts = [i for i in told if plan.calls[i].here.rho != plan.calls[i].target.rho]
     assert len(predicts) / len(told) == pytest.approx(1 / 7, rel=0.01)
     lists = [*answer["columns"].values(), answer["equations"]]
     lists += [answer["contributions"]["calls"], answer["contributions"]["noise"]]
     assert {len(entry) for entry in lists} == {len(told)}
     for k in (0, 1, 1777, len(told) - 1):
-        call = plan.stages[told[k]]
+        call = plan.calls[told[k]]
         assert answer["columns"]["rho"][k] == pytest.approx(call.here.rho, rel=1e-6)
-        assert answer["equations"][k]["sentence"] == explain.sentence(plan, told[k])
+        assert answer["equations"][k]["sentence"] == sentence(plan, told[k])
     assert "7000" in next(chip["text"] for chip in answer["chips"] if chip["id"] == "told")
     assert strict(explorer.schedule(asked(scheduler="DDIMScheduler")))["told"] is None
 
@@ -297,30 +308,30 @@ def test_the_equation_says_what_the_terms_say(explorer: Explorer) -> None:
     assert text.startswith("x ← ")
     assert "x̂₀[−1]" in text
     for term in entry["terms"]:
-        assert explain.short(abs(term["w"])) in text
-    plan = schedule(RunSpec(config=(("use_karras_sigmas", True),)))
-    assert entry["call_weight"] == pytest.approx(explain.call_weights(plan).calls[10], rel=1e-5)
+        assert short(abs(term["w"])) in text
+    plan = plan_run(RunSpec(config=(("use_karras_sigmas", True),)))
+    assert entry["call_weight"] == pytest.approx(plan.shares.calls[10], rel=1e-5)
 
 
 def test_signs_and_ones_are_written_as_a_person_would() -> None:
-    row = explain.Coefficients(x=(1.0,), x0=(-0.5, 0.25), eps=(), noise=2.0)
-    assert explain.equation(row) == "x ← x − 0.5 x̂₀ + 0.25 x̂₀[−1] + 2 z"
-    assert explain.equation(explain.Coefficients(x=(-1.0,))) == "x ← − x"
-    assert explain.equation(explain.Coefficients(x=(0.0,))) == "x ← 0"
+    row = Coefficients(x=(1.0,), x0=(-0.5, 0.25), eps=(), noise=2.0)
+    assert equation(row) == "x ← x − 0.5 x̂₀ + 0.25 x̂₀[−1] + 2 z"
+    assert equation(Coefficients(x=(-1.0,))) == "x ← − x"
+    assert equation(Coefficients(x=(0.0,))) == "x ← 0"
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_sentences_state_facts_of_their_call(explorer: Explorer, scheduler: str) -> None:
-    made = schedule(RunSpec(scheduler=scheduler, steps=6))
+    made = plan_run(RunSpec(scheduler=scheduler, steps=6))
     answer = explorer.schedule(asked(scheduler=scheduler, steps=6))
-    for stage, row, entry in zip(made.stages, made.rows, answer["equations"], strict=True):
-        sentence = entry["sentence"]
-        place = explain.short(stage.here.rho) if stage.here.alpha else "from pure noise"
-        assert place in sentence
-        assert ("fresh noise" in sentence) == (row.noise != 0.0)
-        assert sentence.endswith(".")
-        assert "nan" not in sentence
-        assert "None" not in sentence
+    for call, row, entry in zip(made.calls, made.coefficients, answer["equations"], strict=True):
+        told = entry["sentence"]
+        place = short(call.here.rho) if call.here.alpha else "from pure noise"
+        assert place in told
+        assert ("fresh noise" in told) == (row.noise != 0.0)
+        assert told.endswith(".")
+        assert "nan" not in told
+        assert "None" not in told
 
 
 def test_the_heaviest_call_is_named_once(explorer: Explorer) -> None:
@@ -335,14 +346,14 @@ def test_the_heaviest_call_is_named_once(explorer: Explorer) -> None:
 
 def test_where_the_result_is_the_last_prediction_its_sample_is_weighed() -> None:
     """The shares of the calls in what the last one is shown make up all of its signal."""
-    plan = schedule(RunSpec.default())
-    weights = explain.call_weights(plan)
-    assert weights.shown
+    plan = plan_run(RunSpec.default())
+    weights = plan.shares
+    assert weights.before_last
     assert weights.calls[-1] == 1.0
     # Law of the point mass: the weights on x0 and the start's own signal add up to alpha.
     assert sum(weights.calls[:-1]) == pytest.approx(1.0, abs=1e-3)
-    assert explain.sentence(plan, plan.nfe - 1).endswith("Its x̂₀ is the result.")
-    assert "the last call's input, more than any other" in explain.sentence(
+    assert sentence(plan, plan.nfe - 1).endswith("Its x̂₀ is the result.")
+    assert "the last call's input, more than any other" in sentence(
         plan, weights.calls[:-1].index(max(weights.calls[:-1]))
     )
 
@@ -350,10 +361,11 @@ def test_where_the_result_is_the_last_prediction_its_sample_is_weighed() -> None
 # --- chips ------------------------------------------------------------------------------------
 
 
-def chips_of(kind: str = "image", extent: float = 1.0, **settings: Any) -> dict[str, explain.Chip]:  # noqa: ANN401
+def chips_of(kind: str = "image", extent: float = 1.0, **settings: Any) -> dict[str, Chip]:  # noqa: ANN401
     config = tuple(settings.pop("config", {}).items())
-    made = schedule(RunSpec(config=config, **settings))
-    return {chip.id: chip for chip in explain.chips(made, kind, extent)}
+    model = next(name for name, info in MODELS.items() if info.kind == kind)
+    made = plan_run(RunSpec(config=config, model=model, **settings))
+    return {chip.id: chip for chip in chips_room.chips(made, extent)}
 
 
 def test_steps_that_overshoot_are_told_with_their_remedy() -> None:
@@ -417,7 +429,7 @@ WARNED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("wasted",
      {"scheduler": "KarrasVeScheduler", "config": {"sigma_max": 1e6, "compat": "paper"}},
      {"scheduler": "KarrasVeScheduler", "config": {"sigma_max": 80.0, "compat": "paper"}}),
-    ("start",
+    ("squared",
      {"scheduler": "KarrasVeScheduler"},
      {"scheduler": "KarrasVeScheduler", "config": {"compat": "paper"}}),
     ("noise-left",
@@ -455,12 +467,12 @@ def test_a_warning_comes_when_earned_with_reason_and_remedy(
 
 def test_betas_beyond_one_are_warned_about_while_no_such_level_is_visited() -> None:
     config = {"beta_end": 1.5, "beta_schedule": "linear", "beta_start": 0.0001}
-    made = schedule(
+    made = plan_run(
         RunSpec(
             scheduler="DDPMScheduler", config=tuple(config.items()), timesteps=(300.0, 200.0, 0.0)
         )
     )
-    assert "alphas-range" in {chip.id for chip in explain.chips(made, "image", 1.0)}
+    assert "alphas-range" in {chip.id for chip in chips_room.chips(made, 1.0)}
 
 
 def test_the_default_run_of_every_scheduler_is_not_scolded_without_end() -> None:
@@ -483,7 +495,7 @@ def test_pixels_of_a_film_are_the_samples(explorer: Explorer) -> None:
     assert x0.shape == (5, 2, 32, 32, 3)
     wanted = np.clip(np.moveaxis(made.x0, 2, -1) * 127.5 + 127.5, 0, 255)
     assert np.abs(x0 - wanted).max() <= 0.5 + 1e-3
-    scales = np.array([stage.target.scale for stage in made.schedule.stages])
+    scales = np.array([stage.target.scale for stage in made.plan.calls])
     wanted = np.moveaxis(made.samples, 2, -1) / scales[:, None, None, None, None]
     wanted = np.clip(wanted * 127.5 + 127.5, 0, 255)
     assert np.abs(decoded(answer["prev"]) - wanted).max() <= 0.5 + 1e-3
@@ -729,7 +741,7 @@ def test_numbers_without_end_do_not_reach_the_page() -> None:
     np.testing.assert_array_equal(levels, [[[32768, 65535], [0, 32768]]])
     images = bad.reshape(1, 1, 1, 2, 2)
     np.testing.assert_array_equal(pixels(images, np.ones(1)).ravel(), [128, 255, 0, 128])
-    assert explain.numbers([math.nan, math.inf, None, 1 / 3]) == [None, None, None, 0.3333333]
+    assert encode.numbers([math.nan, math.inf, None, 1 / 3]) == [None, None, None, 0.3333333]
 
 
 def test_a_sheet_has_frames_as_columns() -> None:

@@ -29,8 +29,8 @@ def test_a_remedy_that_can_be_applied_ends_its_warning(
 def test_squared_levels_are_one_warning_with_its_way_out() -> None:
     chips = chips_of(scheduler="KarrasVeScheduler", steps=18)
     assert "wasted" not in chips
-    assert chips["start"].set == {"config.compat": "paper"}
-    assert "squares" in (chips["start"].why or "")
+    assert chips["squared"].set == {"config.compat": "paper"}
+    assert "squares" in (chips["squared"].why or "")
 
 
 def test_shares_are_written_in_one_way() -> None:

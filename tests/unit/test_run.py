@@ -29,9 +29,9 @@ from sampling import (
     choose_device,
     devices,
     initial_sample,
+    plan_run,
     run,
     runner,
-    schedule,
     trajectory,
 )
 from sampling import device as device_module
@@ -113,15 +113,15 @@ def named(spec: RunSpec) -> str:
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_runs_with_every_model(scheduler: str, model: str) -> None:
     spec = RunSpec(scheduler=scheduler, model=model, steps=4, samples=2)
-    plan = schedule(spec)
+    plan = plan_run(spec)
     if plan.ahead:  # what it does is known when it was made
-        plan = trajectory(spec, device="cpu").schedule
+        plan = trajectory(spec, device="cpu").plan
     frames = list(run(spec, device="cpu"))
     info = MODELS[model]
     batch = 2 if info.kind == "image" else 2 * PARTICLES
     assert [frame.index for frame in frames] == list(range(plan.nfe))
-    for frame, stage, row in zip(frames, plan.stages, plan.rows, strict=True):
-        assert (frame.stage, frame.weights) == (stage, row)
+    for frame, stage, row in zip(frames, plan.calls, plan.coefficients, strict=True):
+        assert (frame.call, frame.coefficients) == (stage, row)
         for array in (frame.sample, frame.pred_original_sample):
             assert array.shape == (batch, *info.shape)
             assert array.dtype == np.float32
@@ -144,14 +144,14 @@ def test_a_film_of_emoji_ends_on_something_crisp() -> None:
 
 def inputs(film: Trajectory) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """What each call was shown, the noise prediction made of it, and the noise drawn, float64."""
-    plan = film.schedule
+    plan = film.plan
     spec = plan.spec
     info = MODELS[spec.model]
     shape = info.shape if info.kind == "image" else (PARTICLES, *info.shape)
     owners = generators(spec.seed, spec.samples)
     unit_noise(shape, owners)  # x_T
     draws = []
-    for row in plan.rows:
+    for row in plan.coefficients:
         drawn = unit_noise(shape, owners).numpy() if row.noise else np.zeros(1)
         draws.append(drawn.reshape(-1, *info.shape) if row.noise else drawn)
     shown = [film.initial, *film.samples[:-1]]
@@ -163,7 +163,7 @@ def inputs(film: Trajectory) -> tuple[list[np.ndarray], list[np.ndarray], list[n
             model.denoise(
                 torch.from_numpy(x.copy()), s.here.alpha, s.here.sigma, spec.cond
             ).numpy()
-            for x, s in zip(shown, plan.stages, strict=True)
+            for x, s in zip(shown, plan.calls, strict=True)
         ]
     return [x.astype(np.float64) for x in shown], [x.astype(np.float64) for x in clean], draws
 
@@ -178,12 +178,12 @@ def test_the_equation_of_a_step_is_the_step(spec: RunSpec) -> None:
     """sum of weights times recorded arrays = the recorded next sample."""
     film = trajectory(spec, device="cpu")
     shown, x0, draws = inputs(film)
-    stages = film.schedule.stages
+    stages = film.plan.calls
     eps = []
     for x, clean, stage in zip(shown, x0, stages, strict=True):
         here = stage.here
         eps.append((x - here.alpha * clean) / here.sigma)
-    for i, row in enumerate(film.schedule.rows):
+    for i, row in enumerate(film.plan.coefficients):
         total = row.noise * draws[i]
         for arrays, weights in ((shown, row.x), (x0, row.x0), (eps, row.eps)):
             for lag, weight in enumerate(weights):
@@ -198,7 +198,7 @@ def test_the_equation_of_a_step_is_the_step(spec: RunSpec) -> None:
 def test_contributions_add_up_to_the_final_sample(spec: RunSpec) -> None:
     film = trajectory(spec, device="cpu")
     shown, x0, draws = inputs(film)
-    shares = film.schedule.contributions
+    shares = film.plan.contributions
     total = shares.initial * shown[0]
     for weight, clean in zip(shares.calls, x0, strict=True):
         total = total + weight * clean
@@ -212,9 +212,9 @@ def test_corrector_calls_are_frames() -> None:
     """Model calls of a score SDE: the corrector's, then the predictor's, at each level."""
     spec = made("ScoreSdeVeScheduler", correct_steps=2)
     film = trajectory(spec, device="cpu")
-    assert len(film.samples) == film.schedule.nfe == 3 * spec.steps
+    assert len(film.samples) == film.plan.nfe == 3 * spec.steps
     assert np.isfinite(film.samples).all()
-    stays = [stage.here == stage.target for stage in film.schedule.stages]
+    stays = [stage.here == stage.target for stage in film.plan.calls]
     assert stays == [True, True, False] * spec.steps
 
 
@@ -263,7 +263,7 @@ def test_noise_of_neighbouring_seeds_is_not_shared() -> None:
 
 def test_initial_noise_has_the_scale_of_the_scheduler() -> None:
     spec = RunSpec(scheduler="EulerDiscreteScheduler", model=PLANE, samples=16)
-    wanted = float(schedule(spec).scheduler.init_noise_sigma)
+    wanted = float(plan_run(spec).scheduler.init_noise_sigma)
     assert initial_sample(spec).std() == pytest.approx(wanted, rel=0.03)
 
 
@@ -292,9 +292,9 @@ def test_model_calls_are_the_promised_number(
     scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = RunSpec(scheduler=scheduler, model=LINE, steps=7)
-    promised = schedule(spec).nfe
+    promised = plan_run(spec).nfe
     if SCHEDULERS[scheduler].call_form == "adaptive":  # which promises nothing before it is made
-        promised = trajectory(spec, device="cpu").schedule.nfe
+        promised = trajectory(spec, device="cpu").plan.nfe
     image_of.cache_clear()
     calls = counted(monkeypatch)
     first = list(run(spec, device="cpu"))
@@ -348,7 +348,11 @@ def test_frames_pickle() -> None:
     """On ZeroGPU they cross a process boundary."""
     frame = next(run(RunSpec(model=LINE), device="cpu"))
     again = pickle.loads(pickle.dumps(frame))
-    assert (again.index, again.stage, again.weights) == (frame.index, frame.stage, frame.weights)
+    assert (again.index, again.stage, again.weights) == (
+        frame.index,
+        frame.call,
+        frame.coefficients,
+    )
     np.testing.assert_array_equal(again.sample, frame.sample)
 
 
@@ -363,12 +367,12 @@ def test_every_device_makes_the_same_film(device: str) -> None:
 
 def test_custom_times_are_visited() -> None:
     spec = RunSpec(scheduler="EulerDiscreteScheduler", model=PLANE, timesteps=(900.0, 400.0, 10.0))
-    assert [frame.stage.t for frame in run(spec, device="cpu")] == [900.0, 400.0, 10.0]
+    assert [frame.call.t for frame in run(spec, device="cpu")] == [900.0, 400.0, 10.0]
 
 
 def test_custom_sigmas_are_visited() -> None:
     spec = RunSpec(scheduler="EulerDiscreteScheduler", model=PLANE, sigmas=(8.0, 2.0, 0.5, 0.0))
-    visited = [frame.stage.here.rho for frame in run(spec, device="cpu")]
+    visited = [frame.call.here.rho for frame in run(spec, device="cpu")]
     assert visited == pytest.approx([8.0, 2.0, 0.5], rel=1e-5)
 
 
@@ -390,7 +394,7 @@ def test_settings_that_do_not_go_together_name_a_control(
     spec: RunSpec, control: str | tuple[str, ...]
 ) -> None:
     with pytest.raises(SpecError) as caught:
-        schedule(spec)
+        plan_run(spec)
     assert caught.value.parameter in (control if isinstance(control, tuple) else (control,))
     with pytest.raises(SpecError):
         next(run(spec, device="cpu"))
@@ -438,7 +442,7 @@ def test_a_trajectory_is_the_list_of_the_frames() -> None:
     spec = RunSpec(scheduler="HeunDiscreteScheduler", model=PLANE, steps=5)
     film = trajectory(spec, device="cpu")
     assert film.complete
-    assert len(film) == schedule(spec).nfe == 9
+    assert len(film) == plan_run(spec).nfe == 9
     for ours, theirs in zip(film, run(spec, device="cpu"), strict=True):
         np.testing.assert_array_equal(ours.sample, theirs.sample)
         np.testing.assert_array_equal(ours.pred_original_sample, theirs.pred_original_sample)
@@ -460,7 +464,7 @@ def test_a_thinned_trajectory_keeps_the_ends(keep: int) -> None:
 
 
 def test_an_unfinished_run_is_no_trajectory() -> None:
-    plan = schedule(RunSpec(model=LINE))
+    plan = plan_run(RunSpec(model=LINE))
     recorder = Recorder(plan, "cpu")
     recorder.add(next(run(plan.spec, device="cpu")))
     assert not recorder.complete
