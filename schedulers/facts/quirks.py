@@ -65,7 +65,7 @@ class Quirk:
         """
         if self.ours == "mathematics" or self.applies is None:
             return False
-        if self.ours == "switch" and settings.get("compat") == "paper":
+        if self.ours == "switch" and not followed(self.slug, settings):
             return False
         return self.applies(settings)
 
@@ -938,6 +938,25 @@ QUIRKS: tuple[Quirk, ...] = (
         "No image depends on it.",
     ),
 )
+
+
+#: Slugs of the quirks that ``compat`` chooses in.
+SWITCHES = frozenset(quirk.slug for quirk in QUIRKS if quirk.ours == "switch")
+
+
+def followed(slug: str, settings: Settings) -> bool:
+    """Whether upstream is followed where one of its quirks leaves the mathematics.
+
+    Args:
+        slug: A quirk that ``compat`` switches.
+        settings: Parameters with their values; upstream is followed unless ``compat`` is "paper".
+
+    Raises:
+        KeyError: ``compat`` switches no quirk of that name.
+    """
+    if slug not in SWITCHES:
+        raise KeyError(slug)
+    return bool(settings.get("compat") != "paper")
 
 
 def quirks_of(name: str) -> tuple[Quirk, ...]:
