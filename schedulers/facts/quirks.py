@@ -164,6 +164,7 @@ _MIDPOINTS = (
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "DPMSolverSDEScheduler",
+    "DPMPP2SAncestralScheduler",
 )
 
 _EDM = (
@@ -341,7 +342,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "dpm2-midpoint-start",
         "A run cannot start at a midpoint",
-        _MIDPOINTS,
+        _MIDPOINTS[:3],
         "a run started at a midpoint (image-to-image)",
         "The midpoint is taken for the level after it.",
         "The run goes on from the midpoint with an ordinary step.",
@@ -403,7 +404,11 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "dpm-third-order",
         "Third order is second order",
-        ("DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"),
+        (
+            "DPMSolverMultistepScheduler",
+            "DPMSolverMultistepInverseScheduler",
+            "EDMDPMSolverMultistepScheduler",
+        ),
         "solver_order 3",
         "The term for the curvature (second derivative) is half of what it should be.",
         "The curvature of the interpolated predictions counts in full.",
@@ -476,12 +481,16 @@ QUIRKS: tuple[Quirk, ...] = (
         "inverse-dropped-times",
         "Times are dropped, their sigmas are not",
         ("DPMSolverMultistepInverseScheduler",),
-        "times that repeat: use_karras_sigmas in long runs, above about 60 of 1000 steps",
+        "times that repeat: use_karras_sigmas in long runs, above about 60 of 1000 steps, and with "
+        "the cosine schedule",
         "A repeated time is dropped but its sigma is kept: from there on the model is told the "
         "times of other levels.",
         "Times and sigmas stay together.",
         "200 Karras steps have 193 times for 201 sigmas; the run ends at sigma 134 instead of 157",
-        lambda s: bool(s.get("use_karras_sigmas")) and int(s.get("steps", 1)) > 60,
+        lambda s: (
+            bool(s.get("use_karras_sigmas"))
+            and (int(s.get("steps", 1)) > 60 or s.get("beta_schedule") == "squaredcos_cap_v2")
+        ),
     ),
     Quirk(
         "inverse-flow-down",
@@ -492,6 +501,16 @@ QUIRKS: tuple[Quirk, ...] = (
         "An inversion runs upward, from data to noise.",
         "the first of 10 calls is made at sigma 0.9 instead of 0.09",
         lambda s: bool(s.get("use_flow_sigmas")),
+    ),
+    Quirk(
+        "inverse-swapped-ends",
+        "The ends of a curve change places",
+        ("DPMSolverMultistepInverseScheduler",),
+        "from_config of a config that holds sigma_min or sigma_max, with a sigma curve",
+        "A curve starts at sigma_max and ends at sigma_min, also on the way up.",
+        "An inversion runs upward: it starts at sigma_min and ends at sigma_max.",
+        "between 0.1 and 10, an inversion starts at sigma 10 and removes noise",
+        None,
     ),
     Quirk(
         "inverse-sde",
@@ -902,9 +921,8 @@ QUIRKS: tuple[Quirk, ...] = (
             "EulerAncestralDiscreteScheduler",
             "HeunDiscreteScheduler",
             "LMSDiscreteScheduler",
-            "KDPM2DiscreteScheduler",
-            "KDPM2AncestralDiscreteScheduler",
-            *_OPEN_GRID,
+            *_MIDPOINTS,
+            *(name for name in _OPEN_GRID if "Singlestep" not in name),  # which has linspace alone
         ),
         "timestep_spacing trailing with N = 61, 103, 121, ... of 1000",
         "Times are counted down in strides that are not whole numbers; by rounding, t = -1 "

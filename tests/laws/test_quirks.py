@@ -19,6 +19,7 @@ import pytest
 from schedulers import SCHEDULERS
 from schedulers.core.prediction import inverse, reading
 from schedulers.facts.quirks import QUIRKS, Quirk, quirks_of
+from schedulers.rules.exponential import psi
 from tests.laws.driver import make, model_output, noise, walk
 from tests.laws.test_order import exponential, slope
 
@@ -28,6 +29,7 @@ MIDPOINTS = (
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "DPMSolverSDEScheduler",
+    "DPMPP2SAncestralScheduler",
 )
 THIRD = exponential(solver_order=3, lower_order_final=False)
 COUNTS = (40, 57, 80, 113, 160)
@@ -367,13 +369,15 @@ def test_a_first_time_that_occurs_twice(name: str) -> None:
 
 
 @pytest.mark.quirk("trailing-extra", "diffusers", "paper")
-@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize("name", [q.classes for q in QUIRKS if q.slug == "trailing-extra"][0])
 @pytest.mark.parametrize("steps", [61, 103, 121])
 def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
-    theirs = make(name, steps, timestep_spacing="trailing")
-    assert len(theirs.timesteps) == steps + 1 and float(theirs.timesteps[-1]) == -1.0
-    paper = make(name, steps, timestep_spacing="trailing", compat="paper")
-    assert len(paper.timesteps) == steps and float(paper.timesteps[-1]) >= 0.0
+    def times(compat: str) -> list[float]:
+        return list(make(name, steps, timestep_spacing="trailing", compat=compat).timesteps)
+
+    theirs, paper = times("diffusers"), times("paper")
+    assert min(theirs) == -1.0 and min(paper) >= 0.0
+    assert len(theirs) > len(paper) == SCHEDULERS[name]().calls_of(steps)
 
 
 @pytest.mark.quirk("dpm2-midpoint-noise", "diffusers", "paper")
@@ -390,7 +394,7 @@ def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
 
 
 @pytest.mark.quirk("dpm2-midpoint-start", "paper")
-@pytest.mark.parametrize("name", MIDPOINTS)
+@pytest.mark.parametrize("name", MIDPOINTS[:3])
 def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
     """Upstream mistakes the midpoint for the level after it; ours takes an ordinary step."""
     x0, z = np.tanh(noise(1)), noise(2)
@@ -507,6 +511,18 @@ def test_a_flow_prediction_off_the_flow_is_read_with_rho(name: str) -> None:
 
 
 EDM, EDM_DPM = "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"
+
+
+@pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
+def test_third_order_of_the_inverse() -> None:
+    """Of predictions that are a parabola in lam, the step up takes half of the integral."""
+    for compat, share in (("diffusers", 0.5), ("paper", 1.0)):
+        scheduler = make(INVERSE, 20, solver_order=3, compat=compat)
+        here, target = scheduler.stages[9].here, scheduler.stages[9].target
+        h = target.lam - here.lam
+        places = [(scheduler.stages[9 - k].here.lam - here.lam) / h for k in range(3)]
+        found = sum(w * s**2 for w, s in zip(scheduler.row(9).x0, places, strict=True))
+        assert found == pytest.approx(share * 2 * target.alpha * psi(2, h))
 
 
 @pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
@@ -702,6 +718,17 @@ def test_the_inverse_of_a_flow() -> None:
     for compat, up in (("diffusers", False), ("paper", True)):
         sigmas = make(INVERSE, 10, use_flow_sigmas=True, compat=compat).sigmas
         assert bool(sigmas[-1] > sigmas[0]) == up
+
+
+@pytest.mark.quirk("inverse-swapped-ends", "diffusers", "paper")
+@pytest.mark.parametrize("curve", ["karras", "exponential", "beta"])
+def test_the_inverse_between_the_ends_of_a_sibling(curve: str) -> None:
+    config = {f"use_{curve}_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0}
+    for compat, ends in (("diffusers", (10.0, 0.1)), ("paper", (0.1, 10.0))):
+        scheduler = SCHEDULERS[INVERSE].from_config(config, compat=compat)
+        scheduler.set_timesteps(8)
+        found = scheduler.stages[0].here.rho, scheduler.stages[-1].here.rho
+        assert found == pytest.approx(ends, rel=1e-6)
 
 
 @pytest.mark.quirk("inverse-sde", "paper")
