@@ -41,6 +41,7 @@ class Singlestep(Exponential):
         midpoint: As for ``singlestep_row``.
         lower_order_final: As for ``orders_of``, like the next.
         ends_clean: Whether the last step leads to a clean sample.
+        flips: Whether 0.5 has the wrong sign at order 3 (``sde-half-sign-singlestep``).
     """
 
     form: str
@@ -48,6 +49,7 @@ class Singlestep(Exponential):
     midpoint: bool
     lower_order_final: bool
     ends_clean: bool
+    flips: bool
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
@@ -62,7 +64,7 @@ class Singlestep(Exponential):
             target,
             self.form,
             self.midpoint,
-            self.form == "sde-dpmsolver++" and not self.paper,
+            self.flips,
             (there[i], *here[i - order + 1 : i + 1][::-1]),
         )
         return Update(self.read(past[0]), row)

@@ -94,6 +94,7 @@ class DPMSolverSinglestepScheduler(DpmScheduler):
             order,
             config["solver_type"] == "midpoint",
             *self._lowering,
+            form == "sde-dpmsolver++" and self.follows("sde-half-sign-singlestep"),
         )
 
     @property
