@@ -646,6 +646,16 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     # --- EDM ---
     Quirk(
+        "edm-rounded-ramp",
+        "Levels come from rounded places",
+        ("EDMDPMSolverMultistepScheduler", "CosineDPMSolverMultistepScheduler"),
+        "the karras schedule",
+        "The places of the levels on the schedule are rounded to float32.",
+        "The places are exact.",
+        "levels are off by up to 1.3e-6 of their size, weights of 200 steps by up to 4e-5",
+        lambda s: s.get("sigma_schedule") == "karras",
+    ),
+    Quirk(
         "edm-churn-reading",
         "An answer is read at another level than it was asked for",
         ("EDMEulerScheduler",),
@@ -744,6 +754,15 @@ QUIRKS: tuple[Quirk, ...] = (
         "- 1) apart and the last levels closer together.",
         "The step from one level to the next is known exactly (ancestral sampling).",
         "below about 500 steps the last step overshoots, and the result is noise",
+    ),
+    Quirk(
+        "sde-vp-cancellation",
+        "Levels lose their digits",
+        ("ScoreSdeVpScheduler",),
+        "every run, most of all the last levels",
+        "sigma is the root of ``1 - exp(...)`` in float32, which cancels near the data.",
+        "sigma is computed without the difference, by expm1 in float64.",
+        "the last level is 1.2e-4 of its size off",
     ),
     # --- consistency ---
     Quirk(

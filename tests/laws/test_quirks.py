@@ -565,6 +565,20 @@ def test_custom_sigmas_of_edm() -> None:
     assert len(paper.stages) == 2
 
 
+@pytest.mark.quirk("edm-rounded-ramp", "diffusers", "paper")
+@pytest.mark.parametrize("name", [EDM_DPM, "CosineDPMSolverMultistepScheduler"])
+def test_levels_at_rounded_places(name: str) -> None:
+    def gap(compat: str) -> float:
+        """By how much a level misses the one at its place."""
+        scheduler = make(name, 20, sigma_schedule="karras", compat=compat)
+        low, high = (scheduler.config[end] ** (1 / 7) for end in ("sigma_min", "sigma_max"))
+        exact = (high + np.linspace(0, 1, 20) * (low - high)) ** 7
+        return float(np.abs([s.here.sigma for s in scheduler.stages] / exact - 1).max())
+
+    assert gap("diffusers") > 9e-7
+    assert gap("paper") < 1e-7  # what float32 makes of exact levels
+
+
 @pytest.mark.quirk("edm-one-exponential", "diffusers", "paper")
 @pytest.mark.parametrize("name", [EDM, EDM_DPM])
 def test_one_exponential_step(name: str) -> None:
@@ -946,6 +960,18 @@ def test_euler_maruyama_leaves_the_path() -> None:
 
     assert abs(signal("diffusers") - 1) > 0.2
     assert signal("paper") == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.quirk("sde-vp-cancellation", "diffusers", "paper")
+def test_levels_of_the_vp_sde() -> None:
+    def off(compat: str) -> float:
+        """By how much the noise of the last level is off, of its size."""
+        here = make("ScoreSdeVpScheduler", 20, compat=compat).stages[-1].here
+        exact = math.sqrt(-math.expm1(-0.5 * here.t**2 * (20.0 - 0.1) - here.t * 0.1))
+        return abs(here.sigma / exact - 1)
+
+    assert off("diffusers") == pytest.approx(1.2e-4, abs=1e-5)
+    assert off("paper") < 1e-12
 
 
 @pytest.mark.quirk("lcm-cut-custom-times", "diffusers", "paper")
