@@ -22,8 +22,8 @@ class EdmDialect(NamedTuple):
         schedule: "karras" or "exponential".
         rho: Karras' exponent.
         rounded: Whether places on the schedule are rounded to float32 (``edm-rounded-ramp``).
-        counts: Whether exponential levels are counted, evenly from the lowest up, wherever their
-            places are, so that a single one is the lowest (``edm-one-exponential``).
+        counts: Whether exponential levels are counted from the lowest up, in float32 and wherever
+            their places are, so that a single one is the lowest (``edm-one-exponential``).
         ramps: Whether custom sigmas are places on the schedule (``edm-sigmas-ramp``).
         told: Function of a level that the network is told, by NumPy's name.
         over: What that is divided by.

@@ -5,22 +5,27 @@ test is marked with the quirk of `schedulers/facts/quirks.py` that it shows and 
 upstream does is held by the parity tests where it is no crash.
 """
 
+import ast
 import copy
+import importlib
 import inspect
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
 from schedulers.core.prediction import inverse, reading
-from schedulers.facts.quirks import QUIRKS, Quirk, quirks_of
+from schedulers.core.scheduler import Scheduler
+from schedulers.facts import quirks
+from schedulers.facts.quirks import QUIRKS, SWITCHES, Quirk, quirks_of
 from schedulers.rules.exponential import psi
-from tests.laws.driver import make, model_output, noise, walk
+from tests.laws.driver import SchedulerLike, make, model_output, noise, singles, walk
 from tests.laws.test_order import exponential, slope
 
 MARK = re.compile(r'mark\.quirk\(\s*"([\w-]+)"((?:,\s*"\w+")+),?\s*\)')
@@ -888,6 +893,145 @@ def test_a_quirk_is_active_where_it_applies() -> None:
         "dpm-third-order", "sde-half-sign",
     }  # fmt: skip
     assert "karras-ve-squared" in active("KarrasVeScheduler", steps=20)
+
+
+# --- the table and the code -------------------------------------------------------------------
+
+LIBRARY = Path(quirks.__file__).parents[1]
+#: What the code is, but for the table itself.
+SOURCES = [path for path in sorted(LIBRARY.rglob("*.py")) if path.parent.name != "facts"]
+#: Who else may name the two sides: who holds ``compat``, who describes it, and the model card,
+#: which says where a class is from.
+HOLDERS = {"core/scheduler.py", "interface/config.py", "interface/params.py", "interface/card.py"}
+SIDES = {"compat", "paper", "diffusers"}
+
+
+def module_of(path: Path) -> ModuleType:
+    """The module of a source."""
+    parts = path.relative_to(LIBRARY.parent).with_suffix("").parts
+    return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+
+def questions(path: Path) -> list[tuple[str, ast.expr]]:
+    """Every question whether a quirk is followed: what is asked, and the slug as it is written."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            asked = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if asked in ("follows", "followed"):
+                found.append((asked, node.args[0]))
+    return found
+
+
+def askers() -> Iterator[tuple[str, list[type[Scheduler]]]]:
+    """Slugs, each with the classes of the module that asks for it; those it names if it has none."""
+    for path in SOURCES:
+        module = module_of(path)
+        known = [c for c in vars(module).values() if isinstance(c, type)]
+        known = [c for c in known if issubclass(c, Scheduler)]
+        own = [c for c in known if c.__module__ == module.__name__]
+        for _, slug in questions(path):
+            if isinstance(slug, ast.Constant):
+                yield slug.value, own or known
+
+
+def constants(path: Path) -> Iterator[ast.Constant]:
+    """Strings of a source, but for the default of a parameter ``compat``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defaults = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            with_default = node.args.args[::-1][: len(node.args.defaults)]
+            pairs = zip(with_default, node.args.defaults[::-1], strict=True)
+            defaults |= {id(default) for arg, default in pairs if arg.arg == "compat"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in defaults:
+                yield node
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_the_code_names_quirks_where_it_follows_them(path: Path) -> None:
+    """Every slug in it is one that compat switches, and is asked for; no side is named else."""
+    place = path.relative_to(LIBRARY).as_posix()
+    asked = [slug for _, slug in questions(path)]
+    if place == "core/scheduler.py":
+        asked = [slug for slug in asked if not isinstance(slug, ast.Name)]  # it hands one on
+    assert all(isinstance(slug, ast.Constant) and slug.value in SWITCHES for slug in asked)
+    lines = {(slug.lineno, slug.col_offset) for slug in asked}
+    slugs = {quirk.slug for quirk in QUIRKS}
+    for text in constants(path):
+        if text.value in slugs:
+            assert (text.lineno, text.col_offset) in lines, f"{text.value} is not asked for"
+        if text.value in SIDES:
+            assert place in HOLDERS, f"line {text.lineno}: ask for a quirk by its slug"
+        # A description names the quirk that a field is set by: (``slug``).
+        assert set(re.findall(r"\(``([a-z0-9]+(?:-[a-z0-9]+)+)``\)", text.value)) <= SWITCHES
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            assert not any(getattr(part, "value", None) in SIDES for part in parts)
+        named = [getattr(node, name, None) for name in ("arg", "attr")]
+        if isinstance(node, ast.AnnAssign):
+            named.append(getattr(node.target, "id", None))
+        assert "paper" not in named, "a field is named by what it does"
+        assert getattr(node, "attr", None) != "compat", "ask for a quirk by its slug"
+
+
+def test_who_asks_for_a_quirk_has_it() -> None:
+    """Itself, or a class that stands on it; and whoever has one stands on a class that asks."""
+    asking: dict[str, list[type[Scheduler]]] = {}
+    for slug, classes in askers():
+        asking.setdefault(slug, []).extend(classes)
+        having = [
+            SCHEDULERS[name] for quirk in QUIRKS if quirk.slug == slug for name in quirk.classes
+        ]
+        assert any(issubclass(one, cls) for one in having for cls in classes), slug
+    assert set(asking) == SWITCHES
+    for quirk in QUIRKS:
+        if quirk.slug in SWITCHES:
+            for name in quirk.classes:
+                assert issubclass(SCHEDULERS[name], tuple(asking[quirk.slug])), (quirk.slug, name)
+
+
+def test_only_what_compat_switches_can_be_asked_for() -> None:
+    scheduler = SCHEDULERS["DDIMScheduler"]()
+    assert scheduler.follows("ddim-stride")
+    assert not SCHEDULERS["DDIMScheduler"](compat="paper").follows("ddim-stride")
+    for slug in ("ddim-strides", "zero-signal", "euler-late-churn"):
+        with pytest.raises(KeyError, match=slug):
+            scheduler.follows(slug)
+
+
+def described(scheduler: SchedulerLike) -> list[np.ndarray]:
+    """A run in numbers: where the model is asked and led, how it is read, what a step weighs."""
+    calls = [(s.t, *s.here, *s.target) for s in scheduler.stages]
+    found = [np.maximum(calls, -1.0)]  # every time below 0 is the clean end
+    for i, row in enumerate(scheduler.rows()):
+        parts = [np.pad(np.array(part, float), (0, 13 - len(part))) for part in row[:3]]
+        found.append(np.concatenate([*parts, [row.noise], scheduler.output_weights(i)]))
+    return found
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_compat_changes_nothing_where_no_quirk_is_active(name: str) -> None:
+    """So that none is missing from the table; but for what float32 does to levels."""
+    defaults = {p.name: p.default for p in SCHEDULERS[name].parameters()}
+    switched = [quirk for quirk in quirks_of(name) if quirk.slug in SWITCHES]
+    for settings in singles(name):
+        for steps in (6, 61):
+            if any(quirk.active({**defaults, **settings, "steps": steps}) for quirk in switched):
+                continue
+            try:
+                runs = [
+                    described(make(name, steps, compat=compat, **settings))
+                    for compat in ("diffusers", "paper")
+                ]
+            except ValueError:  # no setting of this class
+                continue
+            for a, b in zip(*runs, strict=True):
+                assert a.shape == b.shape, (settings, steps)
+                assert np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True), (settings, steps)
 
 
 @pytest.mark.quirk("sde-ve-noise", "diffusers", "paper")
