@@ -194,7 +194,7 @@ class Scheduler(ConfigMixin):
     def follows(self, slug: str) -> bool:
         """Whether upstream is followed in a quirk, instead of the mathematics.
 
-        Asked when a rule or a dialect is made, never in a step.
+        Rules and dialects ask when they are made; a step does not.
 
         Args:
             slug: A quirk of ``facts/quirks.py`` that ``compat`` switches.

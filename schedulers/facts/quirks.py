@@ -37,8 +37,9 @@ class Quirk:
         shows: How it shows, with a number.
         applies: Whether a run with these settings (every parameter of the class, and ``steps``)
             meets it; None for what no run from the start to the end in one precision meets.
-        ours: "switch" if ``compat`` chooses; "mathematics" if we never follow upstream (crashes
-            and NaN are not reproduced); "upstream" if there is no mathematics to follow.
+        ours: "switch" if ``compat`` chooses: the code asks ``follows(slug)``; "mathematics" if we
+            never follow upstream (crashes and NaN are not reproduced); "upstream" if there is no
+            mathematics to follow.
         why: Why there is no switch; empty where there is one.
     """
 
