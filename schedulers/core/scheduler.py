@@ -38,6 +38,7 @@ from ..backend.checks import (
 )
 from ..backend.output import StepOutput
 from ..facts.papers import Reference
+from ..facts.quirks import followed
 from ..interface import lookup
 from ..interface.card import model_card
 from ..interface.config import ConfigMixin, FrozenDict
@@ -189,6 +190,19 @@ class Scheduler(ConfigMixin):
     def compat(self) -> str:
         """Whom to follow where the two differ: "diffusers" or the "paper"."""
         return str(self._setting("compat") or "diffusers")
+
+    def follows(self, slug: str) -> bool:
+        """Whether upstream is followed in a quirk, instead of the mathematics.
+
+        Rules and dialects ask when they are made; a step does not.
+
+        Args:
+            slug: A quirk of ``facts/quirks.py`` that ``compat`` switches.
+
+        Raises:
+            KeyError: ``compat`` switches no quirk of that name.
+        """
+        return followed(slug, self._settings)
 
     @property
     def prediction_type(self) -> str:

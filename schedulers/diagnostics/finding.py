@@ -11,9 +11,10 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 from ..core.level import Level
 from ..core.plan import RunPlan
 from ..core.scheduler import Scheduler
-from ..facts.quirks import quirks_of
+from ..facts.quirks import QUIRKS
 
 Severity = Literal["error", "warning", "note"]
+BY_SLUG = {quirk.slug: quirk for quirk in QUIRKS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +62,13 @@ class Facts:
         return type(self.plan.scheduler).inert(self.settings)
 
     def meets(self, *slugs: str) -> bool:
-        """Whether the run meets one of these quirks."""
-        known = quirks_of(type(self.plan.scheduler).__name__)
-        return any(quirk.slug in slugs and quirk.active(self.settings) for quirk in known)
+        """Whether the run meets one of these quirks.
+
+        Raises:
+            KeyError: There is no quirk of that name.
+        """
+        name, found = type(self.plan.scheduler).__name__, [BY_SLUG[slug] for slug in slugs]
+        return any(quirk.concerns(name) and quirk.active(self.settings) for quirk in found)
 
     def acts(self, *names: str) -> str:
         """The first of these parameters that the class has and that has an effect."""

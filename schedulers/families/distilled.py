@@ -73,7 +73,7 @@ class DistilledScheduler(VpScheduler):
             times = tuple(given[n - min(int(n * strength), n) :])
             if not times:
                 raise ValueError(f"strength={strength!r} leaves none of the {n} timesteps.")
-        steps = n if self.compat == "diffusers" else len(times)
+        steps = n if self.follows("lcm-cut-custom-times") else len(times)
         request = Request(steps, times)
         self._use(vp.vp_grid(self._table, self._dialect(), request), device)
         self.custom_timesteps = timesteps is not None

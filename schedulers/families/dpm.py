@@ -87,7 +87,7 @@ class DpmScheduler(DiscreteScheduler):
             train_steps=self._train_steps,
             spacing=self._setting("timestep_spacing") or "linspace",
             offset=self._setting("steps_offset") or 0,
-            paper=self.compat == "paper",
+            extra=self.follows("trailing-extra"),
             curve=curve,
             low=low,
             high=high,
@@ -216,7 +216,7 @@ class DpmScheduler(DiscreteScheduler):
 
     def _interpolated(
         self, data: bool, depth: int, *beside: str
-    ) -> tuple[str, frozenset[str], int, bool, bool]:
+    ) -> tuple[str, frozenset[str], int, bool, bool, bool]:
         """What every rule of this family is made of.
 
         Args:
@@ -225,8 +225,14 @@ class DpmScheduler(DiscreteScheduler):
             beside: What else of them is looked at.
         """
         keeps = frozenset({"x0" if data else "eps", *beside})
-        flow = bool(self.config["use_flow_sigmas"])
-        return self.prediction_type, keeps, depth, flow, self.compat == "paper"
+        return (
+            self.prediction_type,
+            keeps,
+            depth,
+            bool(self.config["use_flow_sigmas"]),
+            self.follows("v-on-flow"),
+            self.follows("flow-off-flow"),
+        )
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
@@ -268,6 +274,19 @@ class CorrectedScheduler(DpmScheduler):
         past = self._past(i, min(i, self._rule.depth - 1))
         return self._rule.corrector_row(self._grid, i, past)
 
+    def _paired(
+        self, data: bool, depth: int, order: int
+    ) -> tuple[str, frozenset[str], int, bool, bool, bool, bool, int, bool, bool, bool]:
+        """What every rule of a pair is made of; arguments as for ``_interpolated`` and ``Corrected``."""
+        return (
+            *self._interpolated(data, depth, "landed"),
+            data,
+            order,
+            bool(self.config["lower_order_final"]),
+            self.follows("unipc-half"),
+            self.follows("corrector-forgets"),
+        )
+
     def _heed_grid(self, name: str, value: Any) -> None:
         """Go by other levels; also in the last step, which upstream's corrector takes once more."""
         before = self._grid
@@ -282,7 +301,7 @@ class CorrectedScheduler(DpmScheduler):
             memory: What was remembered of it and of the calls before.
         """
         last, now = (self._step_index or 0) - 1, self._memory
-        if self._rule.paper or not now or not 0 <= last < len(self._grid):
+        if not self._rule.forgets or not now or not 0 <= last < len(self._grid):
             return
         old, new = (
             self._rule.predictor(g, last, g.calls[max(0, last - len(m) + 1) : last + 1][::-1])

@@ -32,8 +32,8 @@ class EdmScheduler(Scheduler):
     _noise_function: ClassVar[str] = "log"
     #: Then divided by the first and multiplied by the second number, in upstream's order.
     _noise_scale: ClassVar[tuple[float, float]] = 1.0, 0.25
-    #: Whether upstream lays out the Karras levels in float64.
-    _exact_ramp: ClassVar[bool] = False
+    #: Whether upstream lays out the Karras levels in float32.
+    _rounds_ramp: ClassVar[bool] = True
 
     scale_model_input = unit_variance_input  # type: ignore[assignment]
 
@@ -55,8 +55,9 @@ class EdmScheduler(Scheduler):
             float(config["sigma_max"]),
             config["sigma_schedule"],
             float(config["rho"]),
-            self.compat == "paper",
-            self._exact_ramp,
+            self._rounds_ramp and self.follows("edm-rounded-ramp"),
+            self.follows("edm-one-exponential"),
+            self.follows("edm-sigmas-ramp"),
             self._noise_function,
             *self._noise_scale,
         )

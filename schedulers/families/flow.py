@@ -23,8 +23,14 @@ class FlowScheduler(Scheduler):
 
     def _dialect(self, shift: float) -> grids.FlowDialect:
         """What the config and the attributes mean by a number of steps."""
-        ends = self.sigma_max, self.sigma_min
-        return grids.FlowDialect(len(self), shift, *ends, self.compat == "paper")
+        return grids.FlowDialect(
+            len(self),
+            shift,
+            self.sigma_max,
+            self.sigma_min,
+            self.follows("flow-shift-twice"),
+            self.follows("flow-custom-times"),
+        )
 
     @property
     def prediction_type(self) -> str:

@@ -21,17 +21,19 @@ from ..grids import vp as grids
 from .vp import VpScheduler
 
 
-def lands(scheduler: VpScheduler, times: np.ndarray) -> np.ndarray:
+def lands(grid: grids.VpGrid, times: np.ndarray, strides: bool) -> np.ndarray:
     """Where batched steps from training steps lead to.
 
-    Upstream goes T // N down; by the paper a step goes to the next time of the grid.
+    Args:
+        grid: Where the scheduler stands.
+        times: The training steps.
+        strides: Whether T // N down, instead of to the next time of the grid.
     """
-    grid = scheduler._grid
-    if scheduler.compat == "paper" and grid.steps is not None:
-        there = np.unique(grid.times.astype(np.int64))
-        below = there.searchsorted(times)
-        return np.where(below > 0, there[below - 1], -1)
-    return grids.stride_down(times, grid.steps, grid.dialect)
+    if strides:
+        return grids.stride_down(times, grid.steps, grid.dialect)
+    there = np.unique(grid.times.astype(np.int64))
+    below = there.searchsorted(times)
+    return np.where(below > 0, there[below - 1], -1)
 
 
 def batch_weights(
@@ -39,12 +41,12 @@ def batch_weights(
 ) -> np.ndarray:
     """Weights of a step at each time: on sample and output for x0, and with x0 for the rest."""
     grid, rule = scheduler._grid, scheduler._rule
-    # Upstream's batches end clean whatever set_alpha_to_one says; by the paper where steps end.
-    paper = scheduler.compat == "paper" and grid.steps is not None
+    apart = scheduler.follows("parallel-end") or grid.steps is None
     found = np.zeros((len(times), 5))
-    aims = lands(scheduler, times)
+    aims = lands(grid, times, apart)
     for row, t, aim in zip(found, times.tolist(), aims.tolist(), strict=True):
-        target = grid.level(aim) if paper or aim >= 0 else vp_level(float(aim), 1.0)
+        # Apart from its own steps, a batch ends clean whatever set_alpha_to_one says.
+        target = vp_level(float(aim), 1.0) if apart and aim < 0 else grid.level(aim)
         call = Call(float(t), grid.level(t), target)
         update = rule.update(grid, -1, (call,), arguments)
         kernel = fold(update, call, 0, scheduler._bounds_x0, False, 0, terms_of)

@@ -19,7 +19,12 @@ from ..backend.checks import (
 )
 from ..core.grid import Grid, Request
 from ..core.rule import StepArguments
-from ..core.scheduler import plain_step, two_call_state, unit_variance_input
+from ..core.scheduler import (
+    Levels,
+    plain_step,
+    two_call_state,
+    unit_variance_input,
+)
 from ..grids import sigma as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -57,7 +62,7 @@ class SigmaScheduler(DiscreteScheduler):
             self._train_steps if train_steps is None else train_steps,
             self._setting("timestep_spacing") or "linspace",
             self._setting("steps_offset") or 0,
-            self.compat == "paper",
+            self.follows("trailing-extra"),
             self._chosen_curve,
             low,
             high,
@@ -173,6 +178,15 @@ class TwoCallScheduler(SigmaScheduler):
         return grids.along(held["timesteps"], held["sigmas"], self._grid.steps, 2)
 
     step = plain_step
+
+
+def noised_at_midpoints(self: SigmaScheduler, indices: Sequence[int]) -> Levels:
+    """The levels that ``add_noise`` goes to; upstream's at a midpoint's time is the one after it."""
+    grid = self._grid
+    if not self.follows("dpm2-midpoint-noise"):
+        return grid.levels_at(indices)
+    sigma = grid.sigmas[indices].astype(np.float64)
+    return np.ones_like(sigma), sigma
 
 
 def noise_scale(self: SigmaScheduler, settings: Mapping[str, Any]) -> StepArguments:

@@ -75,7 +75,7 @@ class VpScheduler(DiscreteScheduler):
             self._train_steps,
             config["timestep_spacing"],
             config["steps_offset"],
-            self.compat == "paper",
+            self.follows("trailing-extra"),
             grids.next_entry,
             self._end,
             bool(self._setting("rescale_betas_zero_snr")),

@@ -26,7 +26,7 @@ class DpmDialect(NamedTuple):
         train_steps: Number of training steps.
         spacing: Name of the spacing.
         offset: Added to "leading" times.
-        paper: Whether the mathematics is followed where upstream leaves it.
+        extra: Whether trailing times may be one too many (``trailing-extra``).
         curve: Name of the sigma curve, if there is one.
         low: Lower end of the curve that the config gives.
         high: Upper end, likewise.
@@ -40,6 +40,11 @@ class DpmDialect(NamedTuple):
             smallest trained one.
         ramps: Whether a flow starts at 1, and custom levels are such a start (UniPC).
         terminal: Last level that such a flow is stretched to.
+        drops: Whether times that repeat on the way up are dropped without their levels
+            (``inverse-dropped-times``).
+        descends: Whether a flow runs down where it should run up (``inverse-flow-down``).
+        swaps: Whether the ends that the config gives a curve change places on the way up
+            (``inverse-swapped-ends``).
         orders: The order of each call of a run of so many, where calls of order 2 and 3 start over
             from the sample of an earlier one (singlestep).
     """
@@ -47,7 +52,7 @@ class DpmDialect(NamedTuple):
     train_steps: int
     spacing: str
     offset: int
-    paper: bool
+    extra: bool
     curve: str | None
     low: float | None
     high: float | None
@@ -61,6 +66,9 @@ class DpmDialect(NamedTuple):
     ramps: bool
     terminal: float | None
     orders: Callable[[int], Sequence[int]] | None = None
+    drops: bool = False
+    descends: bool = False
+    swaps: bool = False
 
 
 #: As ``Grid`` has it.
@@ -168,7 +176,7 @@ def _curved_or_spaced(
     if request.timesteps is None:
         n = request.n or 1
         times = spacing.open_timesteps(
-            dialect.spacing, n, steps, dialect.offset, usable(dialect, n), exact=dialect.paper
+            dialect.spacing, n, steps, dialect.offset, usable(dialect, n), dialect.extra
         )
     else:
         times = np.array(request.timesteps).astype(np.int64)
@@ -235,16 +243,18 @@ def ascending_grid(table: NoiseTable, dialect: DpmDialect, n: int) -> Grid:
     Raises:
         ValueError: The noise schedule is undefined on it, or the settings leave no such grid.
     """
-    last, paper = usable(dialect, n), dialect.paper
-    curve, steps, final = dialect.curve, dialect.train_steps, None
+    last, curve, steps, final = usable(dialect, n), dialect.curve, dialect.train_steps, None
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if curve is not None:
             times, levels = placed(table, dialect, _rising(table, dialect, curve, n))
             final = levels[-1]
         elif dialect.flow:
-            levels = flow_levels(dialect, Request(n + paper))
-            final = levels[0] if paper else levels[-1]
-            levels = levels[:0:-1] if paper else levels
+            if dialect.descends:
+                levels = flow_levels(dialect, Request(n))
+                final = levels[-1]
+            else:
+                levels = flow_levels(dialect, Request(n + 1))
+                levels, final = levels[:0:-1], levels[0]
             times = (levels * steps).astype(np.int64)
         else:
             times = _ascending_times(dialect, n, last)
@@ -253,7 +263,7 @@ def ascending_grid(table: NoiseTable, dialect: DpmDialect, n: int) -> Grid:
         if curve == "use_karras_sigmas" or not (curve or dialect.flow):
             # Times of the other grids are compared before they are cut to whole ones.
             first = np.sort(np.unique(times, return_index=True)[1])
-            times, levels = times[first], levels[first] if paper else levels
+            times, levels = times[first], levels if dialect.drops else levels[first]
         sigmas = spacing.ended(levels, final)
         grid = along(times, sigmas, len(times), dialect.flow)
         return checked(table, dialect, grid, ascends=True)
@@ -262,7 +272,7 @@ def ascending_grid(table: NoiseTable, dialect: DpmDialect, n: int) -> Grid:
 def _ascending_times(dialect: DpmDialect, n: int, last: int) -> Arrays:
     """N times from the first one up, in the dialect that drops the last of n + 1 points."""
     kind, steps = dialect.spacing, dialect.train_steps
-    times = spacing.open_timesteps(kind, n, steps, 0, last, exact=dialect.paper)[::-1]
+    times = spacing.open_timesteps(kind, n, steps, 0, last, dialect.extra)[::-1]
     if kind == "trailing":
         return times
     times = np.append(0, times)[:-1]
@@ -274,8 +284,7 @@ def _rising(table: NoiseTable, dialect: DpmDialect, curve: str, n: int) -> Array
     low, high = float(table.rhos[0]), float(table.rhos[-1])
     first, second = dialect.low, dialect.high
     curved(table, curve, first, second, low, high, n)  # it refuses what is no range
-    if not dialect.paper:
-        # Upstream takes a sibling's sigma_max for the first level here too, and runs down.
+    if dialect.swaps:
         first, second = second, first
     start, end = (low if first is None else first), (high if second is None else second)
     return spacing.CURVES[curve](start, end, n)

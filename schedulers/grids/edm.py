@@ -21,8 +21,10 @@ class EdmDialect(NamedTuple):
         high: Highest level.
         schedule: "karras" or "exponential".
         rho: Karras' exponent.
-        paper: Whether the mathematics is followed where upstream leaves it.
-        exact: Whether upstream lays out Karras levels in float64.
+        rounded: Whether places on the schedule are rounded to float32 (``edm-rounded-ramp``).
+        counts: Whether exponential levels are counted from the lowest up, in float32 and wherever
+            their places are, so that a single one is the lowest (``edm-one-exponential``).
+        ramps: Whether custom sigmas are places on the schedule (``edm-sigmas-ramp``).
         told: Function of a level that the network is told, by NumPy's name.
         over: What that is divided by.
         factor: What it is then multiplied by.
@@ -32,8 +34,9 @@ class EdmDialect(NamedTuple):
     high: float
     schedule: str
     rho: float
-    paper: bool
-    exact: bool
+    rounded: bool
+    counts: bool
+    ramps: bool
     told: str
     over: float
     factor: float
@@ -41,9 +44,7 @@ class EdmDialect(NamedTuple):
 
 def ramp(dialect: EdmDialect, n: int) -> Arrays:
     """N numbers from 0 to 1."""
-    if dialect.paper or dialect.exact:
-        return np.linspace(0.0, 1.0, n)
-    return linspace32(0.0, 1.0, n)
+    return linspace32(0.0, 1.0, n) if dialect.rounded else np.linspace(0.0, 1.0, n)
 
 
 def curve(dialect: EdmDialect, places: Arrays) -> Arrays:
@@ -57,8 +58,7 @@ def curve(dialect: EdmDialect, places: Arrays) -> Arrays:
         roots = high**power + places * (low**power - high**power)
         with np.errstate(invalid="ignore"):
             return np.asarray(roots.astype(np.float64) ** dialect.rho)
-    # Upstream counts the entries of a ramp and takes even steps in log sigma.
-    if dialect.paper:
+    if not dialect.counts:
         return np.exp(math.log(high) + places * (math.log(low) - math.log(high)))
     logs = linspace32(math.log(low), math.log(high), len(places))
     return np.exp(logs.astype(np.float64))[::-1]
@@ -72,8 +72,8 @@ def edm_grid(
 
     Args:
         dialect: What the class means.
-        request: ``n``, or ``sigmas``: places on the schedule, or by the paper the levels
-            themselves, the final one included.
+        request: ``n``, or ``sigmas``: places on the schedule, or the levels themselves, the final
+            one included.
         final: Where the last step leads; None for the last level itself.
         fresh: Whether it is only shown by an object that was not told its number of steps.
 
@@ -82,10 +82,10 @@ def edm_grid(
     """
     if request.sigmas is None:
         levels = curve(dialect, ramp(dialect, request.n or 1))
-    elif dialect.paper:
-        levels, final = np.array(request.sigmas[:-1]), request.sigmas[-1]
-    else:
+    elif dialect.ramps:
         levels = curve(dialect, np.array(request.sigmas))
+    else:
+        levels, final = np.array(request.sigmas[:-1]), request.sigmas[-1]
     sigmas = levels.astype(np.float32)
     if not (sigmas > 0.0).all():
         raise ValueError(

@@ -20,9 +20,11 @@ class FlowDialect(NamedTuple):
     Attributes:
         train_steps: Number of training steps T.
         shift: The shift s.
-        high: First level before the shift, 1 by the paper.
-        low: Last level before the shift, 1 / T by the paper.
-        paper: Whether the mathematics is followed where upstream leaves it.
+        high: First level of a run that is shifted twice.
+        low: Last level of it, likewise.
+        twice: Whether a run is shifted twice: between levels that are shifted already
+            (``flow-shift-twice``), instead of from 1 to 1 / T.
+        shifts_times: Whether the levels of custom times are shifted (``flow-custom-times``).
         strength: What takes the place of the shift under dynamic shifting.
         terminal: Level to which the last is stretched, if there is one.
         curve: Name of the sigma curve, if there is one.
@@ -35,7 +37,8 @@ class FlowDialect(NamedTuple):
     shift: float
     high: float
     low: float
-    paper: bool
+    twice: bool
+    shifts_times: bool
     strength: float | None = None
     terminal: float | None = None
     curve: str | None = None
@@ -74,13 +77,9 @@ def fresh_grid(train_steps: int, shift: float, inverted: bool = False) -> Grid:
 
 
 def ramp(dialect: FlowDialect, n: int) -> Arrays:
-    """N levels before the shift, from the first to the last one of training.
-
-    Upstream's ends are shifted already, and the run shifts them again.
-    """
-    high, low, steps = dialect.high, dialect.low, dialect.train_steps
-    if dialect.paper:
-        high, low = 1.0, 1.0 / steps
+    """N levels before the shift, from the first to the last one of training."""
+    steps = dialect.train_steps
+    high, low = (dialect.high, dialect.low) if dialect.twice else (1.0, 1.0 / steps)
     return spacing.linspace(high * steps, low * steps, n) / steps
 
 
@@ -108,11 +107,11 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
     total = np.float32(dialect.train_steps)
     given: list[Any] = [request.timesteps, request.sigmas]
     times, levels = (None if part is None else np.array(part, np.float32) for part in given)
-    follows_times = dialect.paper and times is not None and levels is None
+    shifts = times is None or levels is not None or dialect.shifts_times
     if levels is None:
         levels = ramp(dialect, request.n or 1) if times is None else times / total
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        levels = (levels if follows_times else shifted(dialect, levels)).astype(np.float32)
+        levels = (shifted(dialect, levels) if shifts else levels).astype(np.float32)
     final = 0.0
     if dialect.inverted:
         levels, final, times = np.float32(1.0) - levels, 1.0, None

@@ -48,7 +48,7 @@ def karras_ve_grid(low: float, high: float, squared: bool, n: int, rule: KarrasV
     Args:
         low: Lowest level.
         high: Highest level.
-        squared: Whether ``schedule`` holds squares of levels, as upstream.
+        squared: Whether ``schedule`` holds squares of levels (``karras-ve-squared``).
         n: Number of steps.
         rule: What churns.
     """

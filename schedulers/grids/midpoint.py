@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,15 +74,18 @@ def midpoints(
     return along(asked, padded(levels.astype(np.float32)), n, 2, visited, shown)
 
 
-def splits(levels: Arrays, paper: bool) -> tuple[Arrays, Arrays]:
+def splits(levels: Arrays, cancels: bool) -> tuple[Arrays, Arrays]:
     """``(down, up)`` of each step: where its deterministic part leads, and the noise back up.
 
-    Upstream takes ``down`` from a float32 difference that cancels where a step is long.
+    Args:
+        levels: Level before each step, and the last one.
+        cancels: Whether ``down`` comes from upstream's difference in float32, which cancels where
+            a step is long.
     """
     here, after = levels[:-1].astype(np.float64), levels[1:].astype(np.float64)
     downs = after * after / here
     ups = np.sqrt(np.maximum(after * after - downs * downs, 0.0))
-    if paper:
+    if not cancels:
         return downs, ups
     here, after = levels[:-1], levels[1:]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -96,7 +99,7 @@ def ancestral_midpoints(
     table: NoiseTable, dialect: SigmaDialect, times: Arrays, levels: Arrays, n: int | None
 ) -> Grid:
     """DPM-Solver-2 down past the target: midpoints between a level and sigma_down (KDPM2a)."""
-    downs, ups = splits(levels, dialect.paper)
+    downs, ups = splits(levels, dialect.cancels)
     asked, visited, middles = between(table, times, levels, downs)
     shown = {
         "sigmas_interpol": placed_middles(middles, 0, 2),
@@ -163,11 +166,3 @@ def geometric_midpoints(held: Mapping[str, Arrays], steps: int | None, eta: floa
     to_sigma = grid.to_sigma.copy()
     to_sigma[1::2] = sigmas[1:calls:2]
     return replace(grid, to_sigma=to_sigma)
-
-
-def noised_to(grid: Grid, indices: Sequence[int], paper: bool) -> tuple[Arrays, Arrays]:
-    """Levels that ``add_noise`` goes to; upstream's at a midpoint's time is the one after it."""
-    if paper:
-        return grid.levels_at(indices)
-    sigma = grid.sigmas[indices].astype(np.float64)
-    return np.ones_like(sigma), sigma

@@ -20,11 +20,13 @@ class PndmLayout:
 
     Attributes:
         plms: Whether no step is Runge-Kutta's, and the first multistep step is taken twice.
-        counts: Whether calls lead upstream's ``T // N`` down, by their number; else along the grid.
+        counts: Whether a call is what its number says, wherever the run starts (``pndm-midway``).
+        strides: Whether a step is ``T // N`` long, on the grid or off it (``pndm-stride``).
     """
 
     plms: bool
     counts: bool
+    strides: bool
 
     def __call__(
         self, table: NoiseTable, dialect: VpDialect, times: Arrays, steps: int | None
@@ -34,7 +36,7 @@ class PndmLayout:
             prk, plms = times[:0], np.concatenate([times[:2], times[1:]])
         else:
             starts, ends = times[:-1][:PRK_STEPS], times[1:][:PRK_STEPS]
-            halves = stride(steps, dialect) // 2 if self.counts else (starts - ends) // 2
+            halves = stride(steps, dialect) // 2 if self.strides else (starts - ends) // 2
             prk = np.stack([starts, ends + halves, ends + halves, ends], axis=1).ravel()
             plms = times[PRK_STEPS:] if len(times) > PRK_STEPS else times[-1:]
         shown = {"prk_timesteps": prk, "plms_timesteps": plms}
@@ -58,7 +60,7 @@ class PndmLayout:
             shown: ``prk_timesteps`` and ``plms_timesteps``, if there are any.
         """
         aims, runge = None, len(shown.get("prk_timesteps", ()))
-        if self.counts:
+        if self.strides:
             down = stride(steps, dialect)
             lengths = [self.length(number, runge, down) for number in range(len(times))]
             aims = times.astype(np.int64) - np.array(lengths, np.int64)
@@ -68,7 +70,7 @@ class PndmLayout:
         return along(table, dialect, times, steps, aims, shown=shown, parts=places)
 
     def length(self, number: int, runge: int, down: int) -> int:
-        """How far down upstream's call of this number leads.
+        """How far down the call of this number leads, where steps are strides.
 
         Args:
             number: Number of the call.
@@ -92,7 +94,7 @@ class PndmLayout:
         return number % PRK_CALLS if number < runge else int(self.repeats(number))
 
     def first(self, times: Arrays, shown: Mapping[str, Arrays]) -> int:
-        """Number of the call that stands first: by the grid, a run cut short goes on from there.
+        """Number of the call that stands first: where none is counted, a run cut short goes on.
 
         Args:
             times: Time of each call.

@@ -51,7 +51,7 @@ def ve_levels(levels: Arrays, places: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def ve_along(
-    times: Arrays, sigmas: Arrays, levels: Arrays, steps: int | None, correct: int, paper: bool
+    times: Arrays, sigmas: Arrays, levels: Arrays, steps: int | None, correct: int, truncates: bool
 ) -> Grid:
     """The calls of a run over times, each with Langevin steps before it.
 
@@ -61,10 +61,11 @@ def ve_along(
         levels: ``discrete_sigmas``, which steps go by.
         steps: Number of steps; None for the grid that a fresh object shows.
         correct: Langevin steps at each level.
-        paper: Whether levels are taken one by one from above, not where their times would be.
+        truncates: Whether levels are read where their times would be, rounded down, instead of one
+            by one from above (``sde-ve-truncated-index``).
     """
     n = len(times)
-    places = np.arange(n)[::-1] if paper else ve_places(times, n)
+    places = ve_places(times, n) if truncates else np.arange(n)[::-1]
     at, below = ve_levels(levels, places)
     calls = n * (1 + correct)
     here, there = (at[:, None].repeat(1 + correct, 1) for _ in range(2))
@@ -77,20 +78,20 @@ def ve_along(
 
 
 def ve_over(
-    times: Arrays, low: float, high: float, steps: int | None, correct: int, paper: bool
+    times: Arrays, low: float, high: float, steps: int | None, correct: int, truncates: bool
 ) -> Grid:
     """The grid over times between two levels: ``sigma = sigma_min (sigma_max / sigma_min)^t``."""
     sigmas = (low * (high / low) ** times.astype(np.float64)).astype(np.float32)
     levels = sigmas[::-1].copy()
-    if not paper:
+    if truncates:
         logs = linspace32(math.log(low), math.log(high), len(times))
         levels = np.exp(logs.astype(np.float64)).astype(np.float32)
-    return ve_along(times, sigmas, levels, steps, correct, paper)
+    return ve_along(times, sigmas, levels, steps, correct, truncates)
 
 
 @functools.lru_cache(1024)
 def ve_grid(
-    n: int, end: float, low: float, high: float, steps: int | None, correct: int, paper: bool
+    n: int, end: float, low: float, high: float, steps: int | None, correct: int, truncates: bool
 ) -> Grid:
     """The grid over n even times from 1 to the end; otherwise as ``ve_over``."""
-    return ve_over(linspace32(1.0, end, n), low, high, steps, correct, paper)
+    return ve_over(linspace32(1.0, end, n), low, high, steps, correct, truncates)

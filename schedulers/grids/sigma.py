@@ -78,7 +78,7 @@ class SigmaDialect(NamedTuple):
         train_steps: Training steps over which a run is spread.
         spacing: Name of the spacing.
         offset: Added to "leading" times.
-        paper: Whether the mathematics is followed where upstream leaves it.
+        extra: Whether trailing times may be one too many (``trailing-extra``).
         curve: Name of the sigma curve, if there is one.
         low: Lower end of the curve that the config gives.
         high: Upper end, likewise.
@@ -90,12 +90,13 @@ class SigmaDialect(NamedTuple):
         times_dtype: Dtype of ``timesteps``.
         layout: How calls are laid along times and levels.
         eta: Share of ancestral noise by which midpoints are placed.
+        cancels: Whether ancestral splits lose digits in float32 (``dpm2a-cancellation``).
     """
 
     train_steps: int
     spacing: str
     offset: int
-    paper: bool
+    extra: bool
     curve: str | None = None
     low: float | None = None
     high: float | None = None
@@ -107,6 +108,7 @@ class SigmaDialect(NamedTuple):
     times_dtype: Any = np.float32
     layout: Layout = single
     eta: float = 1.0
+    cancels: bool = False
 
 
 def spaced(
@@ -128,7 +130,7 @@ def spaced(
             request.n or 1,
             dialect.train_steps,
             dialect.offset,
-            exact=dialect.paper,
+            dialect.extra,
         )
     n = len(times) if request.n is None else request.n
     times = times.astype(dialect.spacing_dtype)

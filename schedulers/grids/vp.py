@@ -53,7 +53,7 @@ class VpDialect(NamedTuple):
         train_steps: Number of training steps T.
         spacing: Name of the spacing.
         offset: Added to "leading" times.
-        paper: Whether the mathematics is followed where upstream leaves it.
+        extra: Whether trailing times may be one too many (``trailing-extra``).
         aim: Where a step leads.
         end: alphas_cumprod of the clean end.
         pure_noise: Whether a run may start where there is no signal.
@@ -61,12 +61,13 @@ class VpDialect(NamedTuple):
         kind: Class of the grid.
         shift: Added to all spaced times.
         layout: How calls are laid along the spaced times.
+        late: Whether a run upward asks at the time that a step leads to (``inverse-stride``).
     """
 
     train_steps: int
     spacing: str
     offset: int
-    paper: bool
+    extra: bool
     aim: Aim
     end: float = 1.0
     pure_noise: bool = False
@@ -74,6 +75,7 @@ class VpDialect(NamedTuple):
     kind: type[VpGrid] | None = None
     shift: int = 0
     layout: Layout | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -226,11 +228,7 @@ def spaced(dialect: VpDialect, request: Request) -> Arrays:
     if request.timesteps is not None:
         return np.array(request.timesteps, np.int64)
     times = spacing.spaced_timesteps(
-        dialect.spacing,
-        request.n or 1,
-        dialect.train_steps,
-        dialect.offset,
-        exact=dialect.paper,
+        dialect.spacing, request.n or 1, dialect.train_steps, dialect.offset, dialect.extra
     )
     return times.round().astype(np.int64) + dialect.shift
 
@@ -241,11 +239,11 @@ def spaced(dialect: VpDialect, request: Request) -> Arrays:
 def upwards(table: NoiseTable, dialect: VpDialect, times: Arrays, steps: int | None) -> VpGrid:
     """Calls that lead up through the spaced times (DDIM inverse).
 
-    Upstream asks the model at the time that a step leads to, and takes the sample to stand T // N
-    below; by the paper it is asked where the sample stands, at first at the cleanest level.
+    The model is asked where the sample stands, at first at the cleanest level; late, at the time
+    that the step leads to, while the sample is taken to stand T // N below it.
     """
     aims = times[::-1].copy()
-    asked = np.append(0, aims[:-1]) if dialect.paper else aims
+    asked = aims if dialect.late else np.append(0, aims[:-1])
     return rising(table, dialect, asked, steps, aims)
 
 
@@ -254,7 +252,7 @@ def rising(
 ) -> VpGrid:
     """Calls that lead up from times to aims."""
     starts = asked.astype(np.int64)
-    if not dialect.paper:
+    if dialect.late:
         starts = np.minimum(aims - stride(steps, dialect), dialect.train_steps - 1)
     alpha, sigma = levels(table, np.append(starts, aims[-1:]), dialect.end)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -267,11 +265,11 @@ def rising_again(
 ) -> VpGrid:
     """Calls that lead up from the times that a caller assigned.
 
-    Upstream leads to the time itself. By the paper it leads to the next; from the last one to
-    where the grid in hand leads from it, else T // N up.
+    Each leads to the next, from the last one to where the grid in hand leads from it, else T // N
+    up; where the model is asked late, to the time itself.
     """
     aims = times.astype(np.int64)
-    if dialect.paper and len(aims):
+    if not dialect.late and len(aims):
         top = min(aims[-1] + stride(steps, dialect), len(table) - 1)
         known = (call.target.t for call in before.calls if call.t == aims[-1])
         aims = np.append(aims[1:], np.int64(next(known, top)))

@@ -16,17 +16,18 @@ class VpProcess(NamedTuple):
     Attributes:
         low: beta at t = 0.
         high: beta at t = 1.
-        exact: Whether levels are exact; upstream's are rounded to float32.
+        cancels: Whether levels are computed in float32, where digits cancel
+            (``sde-vp-cancellation``).
     """
 
     low: float
     high: float
-    exact: bool
+    cancels: bool
 
     def levels(self, t: NDArray[Any]) -> tuple[Float64, Float64]:
         """The alpha and sigma of times."""
         low, high = self.low, self.high
-        if self.exact:
+        if not self.cancels:
             log = -0.25 * t**2 * (high - low) - 0.5 * t * low
             return np.exp(log), np.sqrt(-np.expm1(2.0 * log))
         f, t = np.float32, t.astype(np.float32)

@@ -42,7 +42,7 @@ def ended(levels: NDArray[Any], final: float, dtype: Any = np.float32) -> NDArra
     return whole
 
 
-def trailing_timesteps(n: int, first: int, train_steps: int, exact: bool) -> Float64:
+def trailing_timesteps(n: int, first: int, train_steps: int, extra: bool) -> Float64:
     """Every T / n-th time from ``first`` down, less one.
 
     Upstream counts with a float stride, which for some n (61, 103, 121, ... of 1000) gives one
@@ -52,15 +52,13 @@ def trailing_timesteps(n: int, first: int, train_steps: int, exact: bool) -> Flo
         n: Number of times.
         first: Times stay below this.
         train_steps: Number of training steps T.
-        exact: Drop what lies below 0; False is upstream's grid.
+        extra: Whether that one is kept.
     """
     times = np.arange(first, 0, -train_steps / n).round() - 1.0
-    return times[times >= 0.0] if exact else times
+    return times if extra else times[times >= 0.0]
 
 
-def spaced_timesteps(
-    spacing: str, n: int, train_steps: int, offset: int, exact: bool = False
-) -> Float64:
+def spaced_timesteps(spacing: str, n: int, train_steps: int, offset: int, extra: bool) -> Float64:
     """N descending times (Lin et al. 2023, arXiv 2305.08891, table 2), before any rounding.
 
     Args:
@@ -69,7 +67,7 @@ def spaced_timesteps(
         n: Number of times.
         train_steps: Number of training steps T.
         offset: Added to "leading" times.
-        exact: See ``trailing_timesteps``.
+        extra: See ``trailing_timesteps``.
 
     Returns:
         Descending, n entries (see ``trailing_timesteps`` for the exception).
@@ -78,11 +76,11 @@ def spaced_timesteps(
         return linspace(0.0, train_steps - 1.0, n)[::-1]
     if spacing == "leading":
         return (np.arange(n, dtype=np.float64) * (train_steps // n))[::-1] + offset
-    return trailing_timesteps(n, train_steps, train_steps, exact)
+    return trailing_timesteps(n, train_steps, train_steps, extra)
 
 
 def open_timesteps(
-    spacing: str, n: int, train_steps: int, offset: int, last: int, exact: bool = False
+    spacing: str, n: int, train_steps: int, offset: int, last: int, extra: bool
 ) -> NDArray[np.int64]:
     """N descending integer times of the dialect that drops the last of n + 1 points.
 
@@ -92,7 +90,7 @@ def open_timesteps(
         train_steps: Number of training steps T.
         offset: Added to "leading" times.
         last: Times stay below this (T, or less where lambda is clipped).
-        exact: See ``trailing_timesteps``.
+        extra: See ``trailing_timesteps``.
 
     Returns:
         Descending int64.
@@ -102,7 +100,7 @@ def open_timesteps(
     if spacing == "leading":
         multiples = np.arange(n + 1, dtype=np.int64) * (last // (n + 1))
         return multiples[:0:-1] + offset
-    return trailing_timesteps(n, last, train_steps, exact).astype(np.int64)
+    return trailing_timesteps(n, last, train_steps, extra).astype(np.int64)
 
 
 def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64:

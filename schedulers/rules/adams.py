@@ -72,12 +72,12 @@ class LinearMultistep(Rule):
     """The slopes of the last calls, interpolated in sigma and integrated exactly (LMS).
 
     Attributes:
-        paper: Whether the order is that of the slopes at hand; upstream takes it from the position
-            in the schedule.
+        by_position: Whether the order follows the position in the schedule, as if all calls before
+            had been made (``lms-midway``); else the slopes at hand.
     """
 
     prediction_type: str
-    paper: bool
+    by_position: bool
     keeps: ClassVar[frozenset[str]] = frozenset({"eps"})
     depth: ClassVar[int] = DEFAULT_ORDER
     defaults: ClassVar[StepArguments] = (DEFAULT_ORDER,)
@@ -86,7 +86,7 @@ class LinearMultistep(Rule):
         self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments
     ) -> Coefficients:
         """The coefficients of call ``i``; the argument is the order."""
-        order = min(arguments[0], len(past) if self.paper else i + 1)
+        order = min(arguments[0], i + 1 if self.by_position else len(past))
         sigmas = [call.here.sigma for call in past[:order]]
         if len(sigmas) < order:
             sigmas = [grid.calls[i - k].here.sigma for k in range(order)]

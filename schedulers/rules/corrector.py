@@ -9,8 +9,8 @@ same step is taken once more, and the next step starts from its result:
 Both share c and the noise, so that ``xc_i = x_i + sum_j (w_j - v_j) D_(i-j)``: a row again, on
 what the model was shown.
 
-A sample that the caller changed between the steps keeps the change under ``compat="paper"``;
-upstream's corrector forgets it, as it starts from its own last sample.
+A sample that the caller changed between the steps keeps the change, unless the corrector forgets
+it, as upstream's does, which starts from its own last sample.
 """
 
 from __future__ import annotations
@@ -43,11 +43,17 @@ class Corrected(Exponential):
         data: Whether the data or the noise prediction is interpolated.
         order: The highest order of the predictor.
         lower_order_final: Whether a run ends at lower orders.
+        halves: Whether the change between two predictions is weighed by half of the step's length
+            instead of an integral (``unipc-half``).
+        forgets: Whether the corrector starts over from the sample that its last step returned
+            (``corrector-forgets``).
     """
 
     data: bool
     order: int
     lower_order_final: bool
+    halves: bool
+    forgets: bool
 
     # --- what pairs differ in -----------------------------------------------------------------
 
@@ -66,7 +72,7 @@ class Corrected(Exponential):
         return self.order_of(grid, i - 1, past[1:]) + 1
 
     def half_of(self, lin: Linear) -> float | None:
-        """What upstream takes half of for the integral over a slope; None for the integral."""
+        """What is taken half of for the integral over a slope; None for the integral."""
         del lin
         return None
 
@@ -82,7 +88,7 @@ class Corrected(Exponential):
 
     def weigh(self, nodes: Sequence[float], lin: Linear) -> list[float]:
         """Weights of predictions at two nodes and more, the first of which is 0; or at one."""
-        half = self.half_of(lin) if len(nodes) == 2 and not self.paper else None
+        half = self.half_of(lin) if len(nodes) == 2 and self.halves else None
         if half is None:
             return adams_weights(nodes, lin)
         slope = 0.5 * half / nodes[1]
@@ -139,7 +145,7 @@ class Corrected(Exponential):
         (c,) = row.x
         pairs = zip_longest(correction, (*row.x0, *row.eps), fillvalue=0.0)
         row = predicting(self.data, c, [c * d + v for d, v in pairs], row.noise)
-        return Update(self.read(past[0]), row, restarts=bool(correction) and not self.paper)
+        return Update(self.read(past[0]), row, restarts=self.forgets and bool(correction))
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class UniPC(Corrected):
     """The unified pair; the corrector adds one order.
 
     Attributes:
-        bh1: Which of its two functions B(h) upstream takes half of for the integral over a slope.
+        bh1: Which of its two functions B(h) is taken half of.
         disabled: Calls after which nothing is corrected.
     """
 
@@ -174,7 +180,7 @@ class StochasticAdams(Corrected):
     Attributes:
         most_corrected: The highest order of the corrector.
         tau: Stochasticity by time.
-        draws: Whether noise is drawn also where it weighs nothing.
+        draws: Whether noise is drawn also where it weighs nothing (``sa-idle-noise``).
     """
 
     most_corrected: int
@@ -203,7 +209,7 @@ class StochasticAdams(Corrected):
         return min(order, left) if self.lower_order_final else order
 
     def half_of(self, lin: Linear) -> float | None:
-        """What upstream takes half of on data."""
+        """The step's length, on data."""
         return lin.kappa * lin.z if self.data else None
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:

@@ -40,21 +40,22 @@ class EdmEuler(Rule):
 
     Attributes:
         data: Standard deviation of the data.
-        paper: Whether its answer is read at ``sigma`` too; upstream reads it at sigma_hat, as one
-            for the churned sample.
+        at_hat: Whether its answer is read at sigma_hat, as one for the churned sample, instead of
+            at ``sigma`` (``edm-churn-reading``).
     """
 
     prediction_type: str
     data: float
-    paper: bool
+    at_hat: bool
     defaults: ClassVar[StepArguments] = NO_CHURN
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
         sigma, target = past[0].here.sigma, past[0].target.sigma
         sigma_hat, noise = churned(grid, sigma, arguments)
-        read = network_reading(self.prediction_type, sigma if self.paper else sigma_hat, self.data)
-        share = 0.0 if self.paper else noise * read.x0_x
+        asked = sigma_hat if self.at_hat else sigma
+        read = network_reading(self.prediction_type, asked, self.data)
+        share = noise * read.x0_x if self.at_hat else 0.0
         keep = target / sigma_hat
         on_noise = keep * noise + (1.0 - keep) * share
         return Update(read, Coefficients((keep,), (1.0 - keep,), (), on_noise), share)

@@ -275,23 +275,25 @@ class Exponential(Rule):
         depth: How many calls the memory holds, the present one included: one more than a row
             combines, for upstream's ``model_outputs`` shows those of the last call too.
         flow: Whether the levels are a flow's.
-        paper: Whether the mathematics is followed where upstream leaves it.
+        v_on_circle: Whether v is read on a flow as if ``alpha^2 + sigma^2`` were 1 there too
+            (``v-on-flow``).
+        flow_by_ratio: Whether a flow prediction is read off the flow with sigma / alpha for sigma
+            (``flow-off-flow``).
     """
 
     prediction_type: str
     keeps: frozenset[str] = field()  # without the base's default, which is for all its rules
     depth: int = field()
     flow: bool
-    paper: bool
+    v_on_circle: bool
+    flow_by_ratio: bool
 
     def read(self, call: Call) -> Reading:
-        """How the model output of a call is read, as upstream on paths that are none of its own."""
+        """How the model output of a call is read."""
         kind, here = self.prediction_type, call.here
-        if not self.paper and self.flow and kind == "v_prediction":
-            # Upstream reads v as if alpha^2 + sigma^2 were 1 on the flow path too.
+        if self.v_on_circle and self.flow and kind == "v_prediction":
             return Reading(here.alpha, -here.sigma, here.sigma, here.alpha)
-        if not self.paper and not self.flow and kind == "flow_prediction":
-            # Upstream reads a flow prediction with sigma / alpha for sigma off the flow path.
+        if self.flow_by_ratio and not self.flow and kind == "flow_prediction":
             return Reading(
                 1.0, -here.rho, (1.0 - here.alpha) / here.sigma, here.alpha * here.rho / here.sigma
             )

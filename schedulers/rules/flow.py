@@ -38,8 +38,8 @@ def heun_row(
         here: Where the model was asked.
         target: Level to reach.
         sigma_hat: Raised level; ``here.sigma`` for no churn.
-        keep: Share of x that the churn keeps; None as upstream, where it keeps all and the slope
-            is that of the sample before.
+        keep: Share of x that the churn keeps; None where it leaves the path: it keeps all, and the
+            slope is that of the sample before.
         noise: Weight of the churned noise.
     """
     if sigma_hat == here.sigma:
@@ -76,13 +76,16 @@ class FlowEuler(Rule):
     Attributes:
         stochastic: Whether a step goes to x0 and back.
         inverted: Whether the public sigmas are the share of data, so that the slope is x0 - eps.
-        paper: Whether an inverted sigma is the share of data in the step too; upstream takes it
-            for the share of noise.
+        swaps: Whether an inverted sigma is taken for the share of noise where there is noise to add
+            (``flow-inverted-noise``).
+        token_sign: What the output is multiplied by where each token has a time of its own, -1 as
+            upstream (``flow-token-sign``).
     """
 
     stochastic: bool = False
     inverted: bool = False
-    paper: bool = False
+    swaps: bool = False
+    token_sign: float = 1.0
     defaults: ClassVar[StepArguments] = NO_CHURN
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
@@ -92,7 +95,7 @@ class FlowEuler(Rule):
         read = Reading(1.0, -sign * here.sigma, 1.0, sign * here.alpha)
         if not self.stochastic:
             return Update(read, euler_row(here, target))
-        if self.inverted and not self.paper:
+        if self.inverted and self.swaps:
             keep = target.sigma
             row = Coefficients((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
             return Update(read, row)
@@ -104,10 +107,11 @@ class FlowHeun(Rule):
     """Heun's method on the slope of a rectified flow, after churn.
 
     Attributes:
-        paper: Whether churn moves along the path; upstream's adds noise and keeps the data.
+        leaves_path: Whether churn adds noise and keeps the data, instead of moving along the path
+            (``flow-churn``).
     """
 
-    paper: bool = False
+    leaves_path: bool = False
     keeps: ClassVar[frozenset[str]] = frozenset({"x", "x0"})
     depth: ClassVar[int] = 2
     defaults: ClassVar[StepArguments] = NO_CHURN
@@ -117,7 +121,7 @@ class FlowHeun(Rule):
     ) -> tuple[float, float | None, float]:
         """``(sigma_hat, keep, weight of the noise)`` of a step that starts at a level."""
         sigma_hat, noise = churned(grid, here.sigma, arguments)
-        if not self.paper or sigma_hat == here.sigma:
+        if self.leaves_path or sigma_hat == here.sigma:
             return sigma_hat, None, noise
         sigma_hat = min(sigma_hat, 1.0)
         keep, std = churn(here, sigma_hat)
@@ -136,5 +140,5 @@ class FlowHeun(Rule):
         start = past[1].here
         sigma_hat, keep, _ = self.raised(grid, start, arguments)
         # Upstream draws for the second call too, where the noise cancels.
-        draws = not self.paper and churned(grid, start.sigma, arguments)[1] != 0.0
+        draws = self.leaves_path and churned(grid, start.sigma, arguments)[1] != 0.0
         return Update(read, heun_correction_row(start, here, sigma_hat, keep), draws=draws)

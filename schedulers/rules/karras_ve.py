@@ -23,12 +23,14 @@ class KarrasVe(Rule):
         s_min: Churn only at or above this sigma.
         s_max: Churn only at or below this sigma.
         s_noise: Factor on the churned noise.
+        draws_idly: Whether noise is drawn also where it weighs nothing (``karras-ve-idle-noise``).
     """
 
     s_churn: float
     s_min: float
     s_max: float
     s_noise: float
+    draws_idly: bool
     keeps: ClassVar[frozenset[str]] = frozenset({"x", "eps"})
     depth: ClassVar[int] = 2
 

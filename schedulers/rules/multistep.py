@@ -27,8 +27,8 @@ class Multistep(Exponential):
         midpoint: Whether order 2 takes the slope at the midpoint instead of integrating it.
         lower_order_final: Whether short runs end at lower orders.
         euler_at_final: Whether every run ends at order 1.
-        sde_third_order: Whether upstream's sde-dpmsolver++ has an order 3 to follow; it crashes
-            where it has none.
+        halves: Whether order 3 takes half of the second derivative (``dpm-third-order``).
+        flips: Whether 0.5 has the wrong sign in its weight (``sde-half-sign``).
     """
 
     form: str
@@ -36,7 +36,8 @@ class Multistep(Exponential):
     midpoint: bool
     lower_order_final: bool
     euler_at_final: bool
-    sde_third_order: bool = True
+    halves: bool = False
+    flips: bool = False
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
@@ -50,17 +51,14 @@ class Multistep(Exponential):
         lams = here[i - order + 1 : i + 1][::-1]
         while len(set(lams)) < len(lams):
             lams = lams[:-1]  # two calls at one level (crowded grids) hold no slope
-        form = self.form
-        flips = form == "sde-dpmsolver++" and self.sde_third_order and not self.paper
-        halves = flips or not (self.paper or form in ("deis", "sde-dpmsolver++"))
         if there[i] == lams[0]:
             row = Coefficients((1.0,))
-        elif target.sigma == 0.0 and not form.endswith("++"):
+        elif target.sigma == 0.0 and not self.form.endswith("++"):
             row = clean_row(now, target)
         else:
             lams = (there[i], *lams)
-            half = 0.5 if halves else 1.0
-            row = multistep_row(lams, now, target, form, self.midpoint, half, flips)
+            half = 0.5 if self.halves else 1.0
+            row = multistep_row(lams, now, target, self.form, self.midpoint, half, self.flips)
         return Update(self.read(past[0]), row)
 
 
@@ -70,7 +68,13 @@ class LogRho(Multistep):
 
     Since ``log rho = -lam``, the integral is that of the noise form with nothing approximated, and
     psi takes it without the cancellation of its primitive (Zhang and Chen 2022).
+
+    Attributes:
+        eps_by_ratio: Whether a flow prediction off the flow is turned into noise with sigma / alpha
+            for sigma (``deis-flow-noise``).
     """
+
+    eps_by_ratio: bool = False
 
     def read(self, call: Call) -> Reading:
         """The noise prediction is what the data prediction leaves of the sample."""
@@ -83,8 +87,7 @@ class LogRho(Multistep):
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
         update = super().update(grid, i, past, arguments)
-        if self.prediction_type != "flow_prediction" or self.flow or self.paper:
+        if self.prediction_type != "flow_prediction" or self.flow or not self.eps_by_ratio:
             return update
-        # Upstream takes rho for sigma there, also where it isolates the noise.
         scaled = (w * call.here.alpha for w, call in zip(update.row.eps, past, strict=False))
         return update._replace(row=update.row._replace(eps=tuple(scaled)))

@@ -37,12 +37,12 @@ class PseudoMultistep(Rule):
     """Adams-Bashforth of growing order on the noise predictions (IPNDM).
 
     Attributes:
-        paper: Whether the data prediction counts where the sample is pure noise; upstream divides
-            by 1e-8 there and loses it.
+        loses_x0: Whether the data prediction drops out where the sample is pure noise, as upstream,
+            which divides by 1e-8 there (``ipndm-first-step``).
     """
 
     prediction_type: str
-    paper: bool
+    loses_x0: bool
     keeps: ClassVar[frozenset[str]] = frozenset({"eps"})
     depth: ClassVar[int] = 4
 
@@ -63,7 +63,7 @@ class PseudoMultistep(Rule):
         """The coefficients of call ``i``."""
         here, target = past[0].here, past[0].target
         if here.alpha == 0.0 and not off_circle(here):
-            on_x0 = target.alpha if self.paper else 0.0
+            on_x0 = 0.0 if self.loses_x0 else target.alpha
             return Coefficients((0.0,), (on_x0,), (target.sigma,))
         on_x, on_e = transfer_row(here._replace(alpha=max(here.alpha, SMALLEST_ALPHA)), target)
         weights = ADAMS_BASHFORTH[len(past) - 1]
@@ -74,13 +74,13 @@ class PseudoMultistep(Rule):
 class PseudoNumerical(Rule):
     """Runge-Kutta steps of four calls, then Adams-Bashforth on the noise predictions (PNDM).
 
-    The step argument is the number of the call, where it is not the position; only upstream, which
-    counts calls, has it.
+    The step argument is the number of the call, where it is not the position; only a layout that
+    counts calls has it.
 
     Attributes:
         layout: What each call is.
         mixes: Whether outputs are combined as they are, and read at the level the step starts
-            from: what is remembered, and weighed as ``eps``, is then the output.
+            from: what is remembered, and weighed as ``eps``, is then the output (``pndm-mixed-v``).
     """
 
     prediction_type: str
@@ -112,7 +112,8 @@ class PseudoNumerical(Rule):
         number = i + layout.first(on.times, on.shown)
         if arguments:
             (number,) = arguments
-            target = on.level(t - layout.length(number, runge, down))
+            if layout.strides:
+                target = on.level(t - layout.length(number, runge, down))
         # The sample to start from, and the slopes with their weights, as numbers of calls ago.
         base, slopes = layout.begun(number, runge), {0: 1.0}
         if base >= len(past):
@@ -128,7 +129,7 @@ class PseudoNumerical(Rule):
         start = past[base].here
         if layout.counts and number < runge:
             start = on.level(min(int(prk[number // 4 * 4]), last))
-        elif layout.counts and layout.repeats(number):
+        elif layout.strides and layout.repeats(number):
             start = on.level(min(t + down, last))
         on_x, on_e = transfer_row(start, target)
         x, eps = ([0.0] * (max(base, *slopes) + 1) for _ in range(2))

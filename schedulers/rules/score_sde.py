@@ -22,20 +22,24 @@ class VarianceExploding(Rule):
     Attributes:
         snr: Signal-to-noise ratio of a Langevin step.
         correct_steps: Langevin steps at each level.
-        paper: Whether a step adds the noise that its new level holds; upstream adds more.
+        reverses: Whether a step is reverse diffusion, which adds more noise than its new level
+            holds, in every step; else ancestral sampling (``sde-ve-noise``).
+        batch_norms: Whether the norms of a Langevin step are means over the batch, instead of each
+            sample's own (``sde-ve-batch-norm``).
     """
 
     snr: float
     correct_steps: int
-    paper: bool
+    reverses: bool
+    batch_norms: bool
 
     def read(self, call: Call) -> Reading:
         """The model returns the score, ``(x0 - x) / sigma^2``."""
         return Reading(1.0, call.here.sigma**2, 0.0, -call.here.sigma)
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
-        """What call ``i`` does; upstream draws noise also where it weighs nothing."""
-        return super().update(grid, i, past, arguments)._replace(draws=not self.paper)
+        """What call ``i`` does."""
+        return super().update(grid, i, past, arguments)._replace(draws=self.reverses)
 
     def row(
         self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments
@@ -47,35 +51,38 @@ class VarianceExploding(Rule):
         if past[0].part < self.correct_steps:
             return Coefficients((1.0,), (), (-2.0 * self.snr**2 * here,), 2.0 * self.snr * here)
         lost = (here - target) * (here + target)
-        std = math.sqrt(lost) * (target / here if self.paper else 1.0)
+        std = math.sqrt(lost) * (1.0 if self.reverses else target / here)
         return Coefficients((1.0,), (), (-lost / here,), std)
 
 
 @dataclass(frozen=True)
 class VariancePreserving(Rule):
-    """Euler-Maruyama with upstream's step of 1 / N, or the exact transition of the paper.
+    """The exact transition between two levels, or Euler-Maruyama.
 
     Attributes:
         process: The SDE.
+        euler: Whether a step is that of Euler-Maruyama, 1 / N long wherever it leads
+            (``sde-vp-euler``).
     """
 
     process: VpProcess
+    euler: bool
 
     def read(self, call: Call) -> Reading:
         """The model returns the noise, ``-sigma score``."""
         return reading("epsilon", call.here)
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
-        """What call ``i`` does; upstream draws noise also where it weighs nothing."""
-        return super().update(grid, i, past, arguments)._replace(draws=not self.process.exact)
+        """What call ``i`` does."""
+        return super().update(grid, i, past, arguments)._replace(draws=self.euler)
 
     def row(
         self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments
     ) -> Coefficients:
         """The coefficients of call ``i``."""
         here, target = past[0].here, past[0].target
-        low, high, exact = self.process
-        if exact:
+        if not self.euler:
             return posterior_row(here, target, posterior_std(here, target))
+        low, high, _ = self.process
         each = (low + here.t * (high - low)) / len(grid.times)
         return Coefficients((1.0 + 0.5 * each,), (), (-each / here.sigma,), math.sqrt(each))

@@ -50,11 +50,13 @@ class Singlestep(Exponential):
         form: As for ``Multistep``.
         midpoint: As for ``singlestep_row``.
         orders: The order of each call of a run of so many.
+        flips: Whether 0.5 has the wrong sign at order 3 (``sde-half-sign-singlestep``).
     """
 
     form: str
     midpoint: bool
     orders: Orders
+    flips: bool
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
         """What call ``i`` does."""
@@ -68,7 +70,7 @@ class Singlestep(Exponential):
             target,
             self.form,
             self.midpoint,
-            self.form == "sde-dpmsolver++" and not self.paper,
+            self.flips,
             (there[i], *here[i - order + 1 : i + 1][::-1]),
         )
         return Update(self.read(past[0]), row)

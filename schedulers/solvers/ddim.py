@@ -76,8 +76,8 @@ class DDIMScheduler(VpScheduler):
         return Ddim(self.prediction_type)
 
     def _dialect(self, custom: bool = False) -> VpDialect:
-        on_grid = custom or self.compat == "paper"
-        aim = grids.next_lower if on_grid else grids.stride_down
+        strides = self.follows("ddim-stride") and not custom
+        aim = grids.stride_down if strides else grids.next_lower
         return super()._dialect(custom)._replace(aim=aim)
 
     def _step_arguments(self, settings: Mapping[str, Any]) -> StepArguments:

@@ -75,10 +75,11 @@ class DDIMInverseScheduler(CountedVpScheduler):
         return DdimUp(self.prediction_type)
 
     def _dialect(self, custom: bool = False) -> VpDialect:
+        late = self.follows("inverse-stride")
         return (
             super()
             ._dialect(custom)
-            ._replace(clean=True, kind=grids.RisingGrid, layout=grids.upwards)
+            ._replace(clean=True, kind=grids.RisingGrid, layout=grids.upwards, late=late)
         )
 
     def set_timesteps(  # type: ignore[override]

@@ -73,7 +73,9 @@ class DEISMultistepScheduler(DpmScheduler):
 
     def _make_rule(self) -> LogRho:
         order, lower = self.config["solver_order"], self.config["lower_order_final"]
-        return LogRho(*self._interpolated(False, order + 1), "deis", order, False, lower, False)
+        shared = self._interpolated(False, order + 1)
+        by_ratio = self.follows("deis-flow-noise")
+        return LogRho(*shared, "deis", order, False, lower, False, eps_by_ratio=by_ratio)
 
     step = plain_step
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..core.grid import Grid
-from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.sigma import TwoCallScheduler, noise_scale, noise_scaled_step
+from ..families.sigma import (
+    TwoCallScheduler,
+    noise_scale,
+    noise_scaled_step,
+    noised_at_midpoints,
+)
 from ..grids import midpoint as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -70,8 +74,7 @@ class DPMPP2SAncestralScheduler(TwoCallScheduler):
     def _dialect(self, train_steps: int | None = None) -> SigmaDialect:
         return super()._dialect(train_steps)._replace(eta=float(self.config["eta"]))
 
-    def _noised_to(self, indices: Sequence[int]) -> Levels:
-        return grids.noised_to(self._grid, indices, self.compat == "paper")
+    _noised_to = noised_at_midpoints
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.geometric_midpoints(held, self._grid.steps, float(self.config["eta"]))

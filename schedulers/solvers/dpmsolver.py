@@ -98,6 +98,7 @@ class DPMSolverMultistepScheduler(DpmScheduler):
     def _make_rule(self) -> Multistep:
         config = self.config
         form, order = config["algorithm_type"], config["solver_order"]
+        plus = form == "sde-dpmsolver++"
         return Multistep(
             *self._interpolated(form.endswith("++"), order + 1),
             form,
@@ -105,7 +106,8 @@ class DPMSolverMultistepScheduler(DpmScheduler):
             config["solver_type"] == "midpoint",
             config["lower_order_final"],
             bool(self._setting("euler_at_final") or self._setting("final_sigmas_type") == "zero"),
-            self._sde_third_order,
+            halves=(self._sde_third_order or not plus) and self.follows("dpm-third-order"),
+            flips=self._sde_third_order and plus and self.follows("sde-half-sign"),
         )
 
     def step(

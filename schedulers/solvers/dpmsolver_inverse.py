@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from ..backend.checks import check_steps
 from ..facts import papers
 from ..grids import dpm as grids
+from ..grids.dpm import DpmDialect
 from ..interface import params as p
 from ..interface.config import configured
 from .dpmsolver import DPMSolverMultistepScheduler
@@ -27,8 +28,9 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     removed and renewed does not grow, so that the forms for the SDE follow the ODE here;
     upstream's are NaN.
 
-    Upstream drops times that repeat but keeps their sigmas, and its flow runs downward;
-    ``compat="paper"`` keeps times and sigmas together, and runs upward.
+    Upstream drops times that repeat but keeps their sigmas, its flow runs downward, and so do its
+    curves between the sigma_min and sigma_max of a sibling's config; ``compat="paper"`` keeps times
+    and sigmas together, and runs upward.
 
     References:
         Lu et al. 2022. DPM-Solver. arXiv 2206.00927. Lu et al. 2022. DPM-Solver++.
@@ -74,6 +76,17 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         self._begin_dpm(tensor_format)
+
+    def _dialect(self, shift: float | None = None) -> DpmDialect:
+        return (
+            super()
+            ._dialect(shift)
+            ._replace(
+                drops=self.follows("inverse-dropped-times"),
+                descends=self.follows("inverse-flow-down"),
+                swaps=self.follows("inverse-swapped-ends"),
+            )
+        )
 
     def set_timesteps(  # type: ignore[override]
         self, num_inference_steps: int | None = None, device: Any = None

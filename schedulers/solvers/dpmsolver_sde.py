@@ -10,9 +10,8 @@ import numpy as np
 
 from ..backend.arrays import Array, Backend, Generator, Pairs, host_values
 from ..core.grid import Grid, Request
-from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.sigma import TwoCallScheduler, noise_scale
+from ..families.sigma import TwoCallScheduler, noise_scale, noised_at_midpoints
 from ..grids import midpoint as grids
 from ..grids.sigma import SigmaDialect, spaced
 from ..interface import params as p
@@ -120,8 +119,7 @@ class DPMSolverSDEScheduler(TwoCallScheduler):
 
     _asked: tuple[int | None, int | None] = (None, None)
 
-    def _noised_to(self, indices: Sequence[int]) -> Levels:
-        return grids.noised_to(self._grid, indices, self.compat == "paper")
+    _noised_to = noised_at_midpoints
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.geometric_midpoints(held, self._grid.steps, 0.0)

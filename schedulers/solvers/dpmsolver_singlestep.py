@@ -94,6 +94,7 @@ class DPMSolverSinglestepScheduler(DpmScheduler):
             form,
             config["solver_type"] == "midpoint",
             Orders(order, *self._lowering),
+            form == "sde-dpmsolver++" and self.follows("sde-half-sign-singlestep"),
         )
 
     def _dialect(self, shift: float | None = None) -> DpmDialect:

@@ -83,18 +83,21 @@ class EDMDPMSolverMultistepScheduler(EdmScheduler):
 
     def _make_rule(self) -> EdmMultistep:
         config, order = self.config, int(self.config["solver_order"])
+        form = str(self._setting("algorithm_type") or "sde-dpmsolver++")
         return EdmMultistep(
             self.prediction_type,
             frozenset({"x0"}),
             order + 1,
             flow=False,
-            paper=self.compat == "paper",
-            form=str(self._setting("algorithm_type") or "sde-dpmsolver++"),
+            v_on_circle=False,
+            flow_by_ratio=False,
+            form=form,
             order=order,
             midpoint=config["solver_type"] == "midpoint",
             lower_order_final=config["lower_order_final"],
             euler_at_final=config["euler_at_final"] or config["final_sigmas_type"] == "zero",
-            sde_third_order=False,
+            # Upstream's sde-dpmsolver++ has no order 3 to follow.
+            halves=form != "sde-dpmsolver++" and self.follows("dpm-third-order"),
             data=self._data_std,
         )
 

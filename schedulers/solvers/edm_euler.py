@@ -45,7 +45,7 @@ class EDMEulerScheduler(EdmScheduler):
     good_for = "Networks preconditioned as in EDM, or trained for cosXL: the plain first choice."
     reference = papers.EDM.at("Algorithm 2 without its correction, table 1 (preconditioning).")
     _follows_model_dtype = True
-    _exact_ramp = True
+    _rounds_ramp = False
 
     @configured
     def __init__(
@@ -65,7 +65,7 @@ class EDMEulerScheduler(EdmScheduler):
         self._begin_edm(tensor_format, num_train_timesteps + 1, self._final)
 
     def _make_rule(self) -> EdmEuler:
-        return EdmEuler(self.prediction_type, self._data_std, self.compat == "paper")
+        return EdmEuler(self.prediction_type, self._data_std, self.follows("edm-churn-reading"))
 
     @property
     def _final(self) -> float | None:
@@ -96,9 +96,9 @@ class EDMEulerScheduler(EdmScheduler):
             n = check_steps(num_inference_steps, None)
             request = Request(n)
         else:
-            paper = self.compat == "paper"
-            levels = check_sigmas(sigmas) if paper else check_ramp("sigmas", sigmas)
-            n, request = len(levels) - paper, Request(sigmas=tuple(levels.tolist()))
+            ramps = self._dialect().ramps
+            given = check_ramp("sigmas", sigmas) if ramps else check_sigmas(sigmas)
+            n, request = len(given) - (not ramps), Request(sigmas=tuple(given.tolist()))
         if num_inference_steps not in (None, n):
             raise ValueError(
                 f"num_inference_steps={num_inference_steps!r} and sigmas for {n} steps must agree."

@@ -156,7 +156,6 @@ class EulerDiscreteScheduler(SigmaScheduler):
         return super()._inert(values) | euler.churn_idles(values)
 
     def _velocity_index(self, times: np.ndarray) -> np.ndarray:
-        if self.compat == "paper":
-            return check_training_steps(times, len(self._table))
-        # Upstream reads the table at the position in the schedule, not at the training step.
-        return np.array([self._index_of(t) for t in times.tolist()])
+        if self.follows("euler-velocity"):  # at the position in the schedule
+            return np.array([self._index_of(t) for t in times.tolist()])
+        return check_training_steps(times, len(self._table))

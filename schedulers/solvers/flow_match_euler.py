@@ -59,6 +59,7 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
     )
     _noise_in_float32 = True
     _reads_foreign = frozenset({"sigma_min", "sigma_max"})
+    _rule: FlowEuler
 
     @configured
     def __init__(
@@ -89,8 +90,13 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
     stretch_shift_to_terminal = shifting.stretch_shift_to_terminal
 
     def _make_rule(self) -> FlowEuler:
+        stochastic = bool(self.config["stochastic_sampling"])
+        negates = self.follows("flow-token-sign") and not stochastic
         return FlowEuler(
-            bool(self.config["stochastic_sampling"]), self._inverted, self.compat == "paper"
+            stochastic,
+            self._inverted,
+            self.follows("flow-inverted-noise"),
+            -1.0 if negates else 1.0,
         )
 
     # --- the grid -----------------------------------------------------------------------------
@@ -180,8 +186,7 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
 
     def _levels_at(self, times: np.ndarray) -> Levels:
         alpha, sigma = super()._levels_at(times)
-        # Upstream takes an inverted sigma for the share of noise here.
-        return (sigma, alpha) if self._inverted and self.compat == "diffusers" else (alpha, sigma)
+        return (sigma, alpha) if self._inverted and self._rule.swaps else (alpha, sigma)
 
     # --- the step -----------------------------------------------------------------------------
 
@@ -263,8 +268,8 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
             np.sort(self._grid.sigmas.astype(np.float64)), here - LEVEL_GAP
         )
         noisy = self.config["stochastic_sampling"]
-        sign = -1.0 if self.compat == "diffusers" and not noisy else 1.0
-        x, velocity = backend.cast(sample, dtype), backend.cast(model_output, dtype) * sign
+        x = backend.cast(sample, dtype)
+        velocity = backend.cast(model_output, dtype) * self._rule.token_sign
         x0 = x - here * velocity
         if noisy:
             drawn = backend.randn(sample, backend.float32, generator)

@@ -56,7 +56,7 @@ class FlowMatchHeunDiscreteScheduler(FlowScheduler):
         self._begin_flow(tensor_format, shift)
 
     def _make_rule(self) -> FlowHeun:
-        return FlowHeun(self.compat == "paper")
+        return FlowHeun(self.follows("flow-churn"))
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Lay out a run of N >= 1 steps, 2 N - 1 model calls.

@@ -68,7 +68,7 @@ class IPNDMScheduler(Scheduler):
         return None if given is None else tuple(np.asarray(given, np.float64).tolist())
 
     def _make_rule(self) -> PseudoMultistep:
-        return PseudoMultistep(self.prediction_type, self.compat == "paper")
+        return PseudoMultistep(self.prediction_type, self.follows("ipndm-first-step"))
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Lay out a run of N steps.

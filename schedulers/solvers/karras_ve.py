@@ -99,7 +99,10 @@ class KarrasVeScheduler(OwnLoopScheduler):
         self.init_noise_sigma = sigma_max
 
     def _make_rule(self) -> KarrasVe:
-        return KarrasVe(*(float(self.config[k]) for k in ("s_churn", "s_min", "s_max", "s_noise")))
+        churn, low, high, factor = (
+            float(self.config[k]) for k in ("s_churn", "s_min", "s_max", "s_noise")
+        )
+        return KarrasVe(churn, low, high, factor, self.follows("karras-ve-idle-noise"))
 
     def _use(self, grid: Grid, device: Any = None) -> None:
         super()._use(grid, device)
@@ -126,7 +129,7 @@ class KarrasVeScheduler(OwnLoopScheduler):
         """
         n = check_steps(num_inference_steps, None)
         ends = float(self.config["sigma_min"]), float(self.config["sigma_max"])
-        squared = self.compat == "diffusers"
+        squared = self.follows("karras-ve-squared")
         self._use(grids.karras_ve_grid(*ends, squared, n, self._rule), device)
 
     def output_weights(self, i: int) -> tuple[float, float]:
@@ -167,8 +170,7 @@ class KarrasVeScheduler(OwnLoopScheduler):
             # Tensors answer tensors: a network may tell a float from a float tensor.
             sigma_hat = sigma * (raised / level) if level else raised
             self._raised = (sigma_hat, raised)
-        # Upstream draws even where nothing is added, and so must whoever wants its images.
-        if terms is None and self.compat == "paper":
+        if terms is None and not self._rule.draws_idly:
             return sample, sigma_hat
         noise = backend.randn(sample, backend.float32, generator)
         if terms is None:

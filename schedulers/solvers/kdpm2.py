@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..core.exports import PublicArray
 from ..core.grid import Grid
-from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.sigma import TwoCallScheduler
+from ..families.sigma import TwoCallScheduler, noised_at_midpoints
 from ..grids import midpoint as grids
 from ..grids.sigma import SigmaDialect
 from ..interface import params as p
@@ -81,8 +80,7 @@ class KDPM2DiscreteScheduler(TwoCallScheduler):
             )
         )
 
-    def _noised_to(self, indices: Sequence[int]) -> Levels:
-        return grids.noised_to(self._grid, indices, self.compat == "paper")
+    _noised_to = noised_at_midpoints
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.shown_midpoints(held, self._grid.steps, 0)

@@ -61,7 +61,7 @@ class LMSDiscreteScheduler(SigmaScheduler):
         self._begin_sigma(tensor_format)
 
     def _make_rule(self) -> LinearMultistep:
-        return LinearMultistep(self.prediction_type, self.compat == "paper")
+        return LinearMultistep(self.prediction_type, self.follows("lms-midway"))
 
     def set_timesteps(
         self,

@@ -85,12 +85,16 @@ class PNDMScheduler(CountedVpScheduler):
 
     @property
     def _laid(self) -> PndmLayout:
-        """How the config lays the calls out, and whether it counts them, as upstream."""
-        counts = self.compat == "diffusers" and self._setting("timestep_values") is None
-        return PndmLayout(bool(self.config["skip_prk_steps"]), counts)
+        """How the config lays the calls out; values of the constructor's have a way of their own."""
+        spaced = self._setting("timestep_values") is None
+        return PndmLayout(
+            bool(self.config["skip_prk_steps"]),
+            spaced and self.follows("pndm-midway"),
+            spaced and self.follows("pndm-stride"),
+        )
 
     def _make_rule(self) -> PseudoNumerical:
-        mixes = self.compat == "diffusers" and self.prediction_type == "v_prediction"
+        mixes = self.prediction_type == "v_prediction" and self.follows("pndm-mixed-v")
         return PseudoNumerical(self.prediction_type, self._laid, mixes)
 
     def _dialect(self, custom: bool = False) -> VpDialect:

@@ -107,8 +107,8 @@ class SASolverScheduler(CorrectedScheduler):
 
     @property
     def draws_idly(self) -> bool:  # type: ignore[override]
-        """Whether noise is drawn in every step, also where it weighs nothing, as upstream."""
-        return self.compat == "diffusers"
+        """Whether noise is drawn in every step, also where it weighs nothing."""
+        return self.follows("sa-idle-noise")
 
     def _make_rule(self) -> StochasticAdams:
         config = self.config
@@ -117,10 +117,7 @@ class SASolverScheduler(CorrectedScheduler):
         # One that has no hash is known by its being this one.
         tau = self._tau if getattr(type(self._tau), "__hash__", None) else partial(self._tau)
         return StochasticAdams(
-            *self._interpolated(data, max(order + 1, corrected), "landed"),
-            data,
-            order,
-            config["lower_order_final"],
+            *self._paired(data, max(order + 1, corrected), order),
             corrected,
             tau,
             self.draws_idly,

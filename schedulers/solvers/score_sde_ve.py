@@ -72,20 +72,27 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         ends = sigma_min, sigma_max, None
         self._begin(tensor_format, self._over(num_train_timesteps, sampling_eps, *ends))
 
+    @property
+    def _layout(self) -> tuple[int, bool]:
+        """Langevin steps at each level, and whether levels are read at rounded positions."""
+        return self.config["correct_steps"], self.follows("sde-ve-truncated-index")
+
     def _over(self, n: int, end: float, low: float, high: float, steps: int | None) -> Grid:
-        correct, paper = self.config["correct_steps"], self.compat == "paper"
-        return grids.ve_grid(n, end, low, high, steps, correct, paper)
+        return grids.ve_grid(n, end, low, high, steps, *self._layout)
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         times, grid = held["timesteps"], self._grid
         # Assigned times can be run at once; those of a fresh object are only shown.
         steps = grid.steps if times is grid.times else len(times) or None
-        sigmas, levels, rule = held["sigmas"], held["discrete_sigmas"], self._rule
-        return grids.ve_along(times, sigmas, levels, steps, rule.correct_steps, rule.paper)
+        return grids.ve_along(times, held["sigmas"], held["discrete_sigmas"], steps, *self._layout)
 
     def _make_rule(self) -> VarianceExploding:
-        config = self.config
-        return VarianceExploding(config["snr"], config["correct_steps"], self.compat == "paper")
+        return VarianceExploding(
+            self.config["snr"],
+            self.config["correct_steps"],
+            self.follows("sde-ve-noise"),
+            self.follows("sde-ve-batch-norm"),
+        )
 
     def set_timesteps(
         self, num_inference_steps: int, sampling_eps: float | None = None, device: Any = None
@@ -141,8 +148,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         grid, times = self._over(n, end, low, high, n), self._grid.times
         if sampling_eps is None and len(times) == n and (times != grid.times).any():
             # Assigned times stay, and their levels follow.
-            rule = self._rule
-            grid = grids.ve_over(times, low, high, n, rule.correct_steps, rule.paper)
+            grid = grids.ve_over(times, low, high, n, *self._layout)
         self._use(grid, self._device)
         self._end = end
 
@@ -264,7 +270,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
         kernel = self._sde_kernel(i, backend, dtype)
         noise = backend.randn(sample, backend.float32, generator)
         x, score, noise = widened(backend, dtype, sample, model_output, noise)
-        ratio = backend.langevin_ratio(score, noise, self.compat == "paper")
+        ratio = backend.langevin_ratio(score, noise, not self._rule.batch_norms)
         snr = self._rule.snr
         # e = 2 (snr ratio)^2, whose sqrt(2 e) is 2 snr ratio.
         x0 = backend.total(kernel.x0, (x, score))

@@ -71,7 +71,8 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
 
     def _make_rule(self) -> VariancePreserving:
         low, high = float(self.config["beta_min"]), float(self.config["beta_max"])
-        return VariancePreserving(VpProcess(low, high, self.compat == "paper"))
+        process = VpProcess(low, high, self.follows("sde-vp-cancellation"))
+        return VariancePreserving(process, self.follows("sde-vp-euler"))
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         return grids.vp_along(held["timesteps"], self._rule.process)
@@ -92,8 +93,8 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
         self._use(grids.vp_grid(end, n, self._rule.process), device)
 
     def _off_schedule(self, value: float) -> int:
-        """Upstream's step follows from any time; the paper's leads to the next one."""
-        if self.compat == "paper" or not 0.0 < value <= 1.0 or not self._level(value).sigma:
+        """A step of Euler-Maruyama follows from any time; an exact one leads to the next."""
+        if not self._rule.euler or not 0.0 < value <= 1.0 or not self._level(value).sigma:
             raise ValueError(
                 f"timestep={shown(value)} (t) is not one of scheduler.timesteps: loop over them."
             )

@@ -14,6 +14,7 @@ from ..core.exports import Setting
 from ..core.grid import Request
 from ..core.scheduler import plain_step
 from ..facts import papers
+from ..facts.quirks import followed
 from ..families.dpm import CorrectedScheduler, shift_of
 from ..grids import dpm as grids
 from ..interface import params as p
@@ -106,12 +107,9 @@ class UniPCMultistepScheduler(CorrectedScheduler):
 
     def _make_rule(self) -> UniPC:
         config = self.config
-        data, order = config["predict_x0"], config["solver_order"]
+        order = config["solver_order"]
         return UniPC(
-            *self._interpolated(data, order + 1, "landed"),
-            data,
-            order,
-            config["lower_order_final"],
+            *self._paired(config["predict_x0"], order + 1, order),
             config["solver_type"] == "bh1",
             tuple(config["disable_corrector"]),
         )
@@ -179,6 +177,6 @@ class UniPCMultistepScheduler(CorrectedScheduler):
         del reasons["use_dynamic_shifting"]
         if values.get("solver_order") == 1:
             reasons["lower_order_final"] = "the order is 1 throughout."
-        if values.get("compat") == "paper":
+        if not followed("unipc-half", values):
             reasons["solver_type"] = "the integrals are taken exactly."
         return reasons

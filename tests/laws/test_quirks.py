@@ -5,21 +5,27 @@ test is marked with the quirk of `schedulers/facts/quirks.py` that it shows and 
 upstream does is held by the parity tests where it is no crash.
 """
 
+import ast
 import copy
+import importlib
 import inspect
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from schedulers import SCHEDULERS
 from schedulers.core.prediction import inverse, reading
-from schedulers.facts.quirks import QUIRKS, Quirk, quirks_of
-from tests.laws.driver import make, model_output, noise, walk
+from schedulers.core.scheduler import Scheduler
+from schedulers.facts import quirks
+from schedulers.facts.quirks import QUIRKS, SWITCHES, Quirk, quirks_of
+from schedulers.rules.exponential import psi
+from tests.laws.driver import SchedulerLike, make, model_output, noise, singles, walk
 from tests.laws.test_order import exponential, slope
 
 MARK = re.compile(r'mark\.quirk\(\s*"([\w-]+)"((?:,\s*"\w+")+),?\s*\)')
@@ -28,6 +34,7 @@ MIDPOINTS = (
     "KDPM2DiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "DPMSolverSDEScheduler",
+    "DPMPP2SAncestralScheduler",
 )
 THIRD = exponential(solver_order=3, lower_order_final=False)
 COUNTS = (40, 57, 80, 113, 160)
@@ -367,13 +374,15 @@ def test_a_first_time_that_occurs_twice(name: str) -> None:
 
 
 @pytest.mark.quirk("trailing-extra", "diffusers", "paper")
-@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize("name", [q.classes for q in QUIRKS if q.slug == "trailing-extra"][0])
 @pytest.mark.parametrize("steps", [61, 103, 121])
 def test_trailing_counts_one_time_too_many(name: str, steps: int) -> None:
-    theirs = make(name, steps, timestep_spacing="trailing")
-    assert len(theirs.timesteps) == steps + 1 and float(theirs.timesteps[-1]) == -1.0
-    paper = make(name, steps, timestep_spacing="trailing", compat="paper")
-    assert len(paper.timesteps) == steps and float(paper.timesteps[-1]) >= 0.0
+    def times(compat: str) -> list[float]:
+        return list(make(name, steps, timestep_spacing="trailing", compat=compat).timesteps)
+
+    theirs, paper = times("diffusers"), times("paper")
+    assert min(theirs) == -1.0 and min(paper) >= 0.0
+    assert len(theirs) > len(paper) == SCHEDULERS[name]().calls_of(steps)
 
 
 @pytest.mark.quirk("dpm2-midpoint-noise", "diffusers", "paper")
@@ -390,7 +399,7 @@ def test_noise_for_a_midpoint_goes_to_the_level_after_it(name: str) -> None:
 
 
 @pytest.mark.quirk("dpm2-midpoint-start", "paper")
-@pytest.mark.parametrize("name", MIDPOINTS)
+@pytest.mark.parametrize("name", MIDPOINTS[:3])
 def test_a_run_that_starts_at_a_midpoint_goes_on_from_there(name: str) -> None:
     """Upstream mistakes the midpoint for the level after it; ours takes an ordinary step."""
     x0, z = np.tanh(noise(1)), noise(2)
@@ -510,6 +519,18 @@ EDM, EDM_DPM = "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"
 
 
 @pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
+def test_third_order_of_the_inverse() -> None:
+    """Of predictions that are a parabola in lam, the step up takes half of the integral."""
+    for compat, share in (("diffusers", 0.5), ("paper", 1.0)):
+        scheduler = make(INVERSE, 20, solver_order=3, compat=compat)
+        here, target = scheduler.stages[9].here, scheduler.stages[9].target
+        h = target.lam - here.lam
+        places = [(scheduler.stages[9 - k].here.lam - here.lam) / h for k in range(3)]
+        found = sum(w * s**2 for w, s in zip(scheduler.row(9).x0, places, strict=True))
+        assert found == pytest.approx(share * 2 * target.alpha * psi(2, h))
+
+
+@pytest.mark.quirk("dpm-third-order", "diffusers", "paper")
 def test_third_order_of_edm() -> None:
     config = {"solver_order": 3, "lower_order_final": False, "sigma_schedule": "exponential"}
     for compat, order in (("diffusers", 2), ("paper", 3)):
@@ -547,6 +568,20 @@ def test_custom_sigmas_of_edm() -> None:
     paper.set_timesteps(sigmas=[10.0, 1.0, 0.1])
     assert paper.sigmas.tolist() == pytest.approx([10.0, 1.0, 0.1])
     assert len(paper.stages) == 2
+
+
+@pytest.mark.quirk("edm-rounded-ramp", "diffusers", "paper")
+@pytest.mark.parametrize("name", [EDM_DPM, "CosineDPMSolverMultistepScheduler"])
+def test_levels_at_rounded_places(name: str) -> None:
+    def gap(compat: str) -> float:
+        """By how much a level misses the one at its place."""
+        scheduler = make(name, 20, sigma_schedule="karras", compat=compat)
+        low, high = (scheduler.config[end] ** (1 / 7) for end in ("sigma_min", "sigma_max"))
+        exact = (high + np.linspace(0, 1, 20) * (low - high)) ** 7
+        return float(np.abs([s.here.sigma for s in scheduler.stages] / exact - 1).max())
+
+    assert gap("diffusers") > 9e-7
+    assert gap("paper") < 1e-7  # what float32 makes of exact levels
 
 
 @pytest.mark.quirk("edm-one-exponential", "diffusers", "paper")
@@ -704,6 +739,17 @@ def test_the_inverse_of_a_flow() -> None:
         assert bool(sigmas[-1] > sigmas[0]) == up
 
 
+@pytest.mark.quirk("inverse-swapped-ends", "diffusers", "paper")
+@pytest.mark.parametrize("curve", ["karras", "exponential", "beta"])
+def test_the_inverse_between_the_ends_of_a_sibling(curve: str) -> None:
+    config = {f"use_{curve}_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0}
+    for compat, ends in (("diffusers", (10.0, 0.1)), ("paper", (0.1, 10.0))):
+        scheduler = SCHEDULERS[INVERSE].from_config(config, compat=compat)
+        scheduler.set_timesteps(8)
+        found = scheduler.stages[0].here.rho, scheduler.stages[-1].here.rho
+        assert found == pytest.approx(ends, rel=1e-6)
+
+
 @pytest.mark.quirk("inverse-sde", "paper")
 @pytest.mark.parametrize("form", ["dpmsolver", "dpmsolver++"])
 def test_the_inverse_of_an_sde_is_that_of_the_ode(form: str) -> None:
@@ -849,6 +895,150 @@ def test_a_quirk_is_active_where_it_applies() -> None:
     assert "karras-ve-squared" in active("KarrasVeScheduler", steps=20)
 
 
+# --- the table and the code -------------------------------------------------------------------
+
+LIBRARY = Path(quirks.__file__).parents[1]
+#: What the code is, but for the table itself.
+#: But for the rooms that tell of quirks and follow none.
+SOURCES = [
+    path
+    for path in sorted(LIBRARY.rglob("*.py"))
+    if path.parent.name not in ("facts", "diagnostics")
+]
+#: Who else may name the two sides: who holds ``compat``, who describes it, and the model card,
+#: which says where a class is from.
+HOLDERS = {"core/scheduler.py", "interface/config.py", "interface/params.py", "interface/card.py"}
+SIDES = {"compat", "paper", "diffusers"}
+
+
+def module_of(path: Path) -> ModuleType:
+    """The module of a source."""
+    parts = path.relative_to(LIBRARY.parent).with_suffix("").parts
+    return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+
+def questions(path: Path) -> list[tuple[str, ast.expr]]:
+    """Every question whether a quirk is followed: what is asked, and the slug as it is written."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            asked = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if asked in ("follows", "followed"):
+                found.append((asked, node.args[0]))
+    return found
+
+
+def askers() -> Iterator[tuple[str, list[type[Scheduler]]]]:
+    """Slugs, each with the classes of the module that asks for it; those it names if it has none."""
+    for path in SOURCES:
+        module = module_of(path)
+        known = [c for c in vars(module).values() if isinstance(c, type)]
+        known = [c for c in known if issubclass(c, Scheduler)]
+        own = [c for c in known if c.__module__ == module.__name__]
+        for _, slug in questions(path):
+            if isinstance(slug, ast.Constant):
+                yield slug.value, own or known
+
+
+def constants(path: Path) -> Iterator[ast.Constant]:
+    """Strings of a source, but for the default of a parameter ``compat``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defaults = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            with_default = node.args.args[::-1][: len(node.args.defaults)]
+            pairs = zip(with_default, node.args.defaults[::-1], strict=True)
+            defaults |= {id(default) for arg, default in pairs if arg.arg == "compat"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in defaults:
+                yield node
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_the_code_names_quirks_where_it_follows_them(path: Path) -> None:
+    """Every slug in it is one that compat switches, and is asked for; no side is named else."""
+    place = path.relative_to(LIBRARY).as_posix()
+    asked = [slug for _, slug in questions(path)]
+    if place == "core/scheduler.py":
+        asked = [slug for slug in asked if not isinstance(slug, ast.Name)]  # it hands one on
+    assert all(isinstance(slug, ast.Constant) and slug.value in SWITCHES for slug in asked)
+    lines = {(slug.lineno, slug.col_offset) for slug in asked}
+    slugs = {quirk.slug for quirk in QUIRKS}
+    for text in constants(path):
+        if text.value in slugs:
+            assert (text.lineno, text.col_offset) in lines, f"{text.value} is not asked for"
+        if text.value in SIDES:
+            assert place in HOLDERS, f"line {text.lineno}: ask for a quirk by its slug"
+        # A description names the quirk that a field is set by: (``slug``).
+        assert set(re.findall(r"\(``([a-z0-9]+(?:-[a-z0-9]+)+)``\)", text.value)) <= SWITCHES
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            assert not any(getattr(part, "value", None) in SIDES for part in parts)
+        named = [getattr(node, name, None) for name in ("arg", "attr")]
+        if isinstance(node, ast.AnnAssign):
+            named.append(getattr(node.target, "id", None))
+        assert "paper" not in named, "a field is named by what it does"
+        assert getattr(node, "attr", None) != "compat", "ask for a quirk by its slug"
+
+
+def test_who_asks_for_a_quirk_has_it() -> None:
+    """Itself, or a class that stands on it; and whoever has one stands on a class that asks."""
+    asking: dict[str, list[type[Scheduler]]] = {}
+    for slug, classes in askers():
+        asking.setdefault(slug, []).extend(classes)
+        having = [
+            SCHEDULERS[name] for quirk in QUIRKS if quirk.slug == slug for name in quirk.classes
+        ]
+        assert any(issubclass(one, cls) for one in having for cls in classes), slug
+    assert set(asking) == SWITCHES
+    for quirk in QUIRKS:
+        if quirk.slug in SWITCHES:
+            for name in quirk.classes:
+                assert issubclass(SCHEDULERS[name], tuple(asking[quirk.slug])), (quirk.slug, name)
+
+
+def test_only_what_compat_switches_can_be_asked_for() -> None:
+    scheduler = SCHEDULERS["DDIMScheduler"]()
+    assert scheduler.follows("ddim-stride")
+    assert not SCHEDULERS["DDIMScheduler"](compat="paper").follows("ddim-stride")
+    for slug in ("ddim-strides", "zero-signal", "euler-late-churn"):
+        with pytest.raises(KeyError, match=slug):
+            scheduler.follows(slug)
+
+
+def described(scheduler: SchedulerLike) -> list[np.ndarray]:
+    """A run in numbers: where the model is asked and led, how it is read, what a step weighs."""
+    calls = [(s.t, *s.here, *s.target) for s in scheduler.stages]
+    found = [np.maximum(calls, -1.0)]  # every time below 0 is the clean end
+    for i, row in enumerate(scheduler.rows()):
+        parts = [np.pad(np.array(part, float), (0, 13 - len(part))) for part in row[:3]]
+        found.append(np.concatenate([*parts, [row.noise], scheduler.output_weights(i)]))
+    return found
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_compat_changes_nothing_where_no_quirk_is_active(name: str) -> None:
+    """So that none is missing from the table; but for what float32 does to levels."""
+    defaults = {p.name: p.default for p in SCHEDULERS[name].parameters()}
+    switched = [quirk for quirk in quirks_of(name) if quirk.slug in SWITCHES]
+    for settings in singles(name):
+        for steps in (6, 61):
+            if any(quirk.active({**defaults, **settings, "steps": steps}) for quirk in switched):
+                continue
+            try:
+                runs = [
+                    described(make(name, steps, compat=compat, **settings))
+                    for compat in ("diffusers", "paper")
+                ]
+            except ValueError:  # no setting of this class
+                continue
+            for a, b in zip(*runs, strict=True):
+                assert a.shape == b.shape, (settings, steps)
+                assert np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True), (settings, steps)
+
+
 @pytest.mark.quirk("sde-ve-noise", "diffusers", "paper")
 def test_reverse_diffusion_adds_more_noise_than_the_level_holds() -> None:
     def excess(compat: str) -> float:
@@ -919,6 +1109,18 @@ def test_euler_maruyama_leaves_the_path() -> None:
 
     assert abs(signal("diffusers") - 1) > 0.2
     assert signal("paper") == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.quirk("sde-vp-cancellation", "diffusers", "paper")
+def test_levels_of_the_vp_sde() -> None:
+    def off(compat: str) -> float:
+        """By how much the noise of the last level is off, of its size."""
+        here = make("ScoreSdeVpScheduler", 20, compat=compat).stages[-1].here
+        exact = math.sqrt(-math.expm1(-0.5 * here.t**2 * (20.0 - 0.1) - here.t * 0.1))
+        return abs(here.sigma / exact - 1)
+
+    assert off("diffusers") == pytest.approx(1.2e-4, abs=1e-5)
+    assert off("paper") < 1e-12
 
 
 @pytest.mark.quirk("lcm-cut-custom-times", "diffusers", "paper")
