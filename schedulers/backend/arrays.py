@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import ParameterTypeError
 from .noise import check_generator
 from .numpy_arrays import NumpyBackend
 from .protocol import Array, Backend, Generator, Pairs
@@ -58,7 +59,9 @@ def backend_of(x: Array, name: str) -> Backend:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return torch_backend()
-    raise TypeError(f"{name} is a {type(x).__name__}; pass a torch tensor or a NumPy array.")
+    raise ParameterTypeError(
+        f"{name} is a {type(x).__name__}; pass a torch tensor or a NumPy array.", name
+    )
 
 
 def host_values(values: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Backend, away_from_host, backend_of, host_values
+from .errors import ParameterError, ParameterTypeError
 
 #: The curves of which at most one can be chosen, in the order in which they are looked at.
 CURVES = ("use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -53,13 +54,13 @@ def check_number(
     plain = scalar(value)
     within = f" in [{low:g}, {high:g}]" if high < sys.float_info.max else ""
     if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, Real):
-        raise TypeError(f"{name}={shown(value)} must be a number{within}.")
+        raise ParameterTypeError(f"{name}={shown(value)} must be a number{within}.", name)
     try:
         number = float(plain)
     except OverflowError:
         number = math.inf
     if not low <= number <= high:
-        raise ValueError(f"{name}={shown(value)} must be a finite number{within}.")
+        raise ParameterError(f"{name}={shown(value)} must be a finite number{within}.", name)
     return number
 
 
@@ -83,15 +84,15 @@ def check_real(name: str, value: Any, low: float, high: float, like: Any = None)
     if isinstance(value, (int, float, np.generic)) or not hasattr(value, "shape"):
         return check_number(name, value, low, high)
     if not backend_of(value, name).is_real(value.dtype):
-        raise TypeError(f"{name} ({value.dtype}) must hold real numbers.")
+        raise ParameterTypeError(f"{name} ({value.dtype}) must hold real numbers.", name)
     if not away_from_host(value) and not bool(((value >= low) & (value <= high)).all()):
-        raise ValueError(f"{name}={shown(value)} must lie in [{low:g}, {high:g}].")
+        raise ParameterError(f"{name}={shown(value)} must lie in [{low:g}, {high:g}].", name)
     fits = like is None or all(
         own in (1, other) for own, other in zip(value.shape[::-1], like.shape[::-1], strict=False)
     )
     if not fits or (like is not None and len(value.shape) > len(like.shape)):
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)}, which does not fit {tuple(like.shape)}."
+        raise ParameterError(
+            f"{name} has shape {tuple(value.shape)}, which does not fit {tuple(like.shape)}.", name
         )
     return value
 
@@ -104,7 +105,7 @@ def check_floats(name: str, x: Any) -> Any:
     """
     backend = backend_of(x, name)
     if not backend.is_floating(x.dtype):
-        raise TypeError(f"{name} ({x.dtype}) must hold floating point numbers.")
+        raise ParameterTypeError(f"{name} ({x.dtype}) must hold floating point numbers.", name)
     return backend
 
 
@@ -125,9 +126,11 @@ def check_whole(name: str, value: Any, low: int, high: int, note: str = "") -> i
             int(number) if isinstance(number, float) and number % 1 == 0 else number
         )
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise TypeError(f"{name}={shown(value)} must be an integer in {allowed}.") from error
+        raise ParameterTypeError(
+            f"{name}={shown(value)} must be an integer in {allowed}.", name
+        ) from error
     if not low <= whole <= high:
-        raise ValueError(f"{name}={shown(value)} must lie in {allowed}.")
+        raise ParameterError(f"{name}={shown(value)} must lie in {allowed}.", name)
     return whole
 
 
@@ -152,14 +155,16 @@ def check_numbers(name: str, values: Any) -> np.ndarray:
     try:
         array = np.atleast_1d(host_values(values))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}={shown(values)} must be a list of numbers.") from error
+        raise ParameterTypeError(
+            f"{name}={shown(values)} must be a list of numbers.", name
+        ) from error
     huge = array.dtype == object and all(type(entry) is int for entry in array.flat)
     if array.dtype.kind not in "iuf" and not huge:
-        raise TypeError(f"{name}={shown(values)} must be a list of numbers.")
+        raise ParameterTypeError(f"{name}={shown(values)} must be a list of numbers.", name)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} has shape {array.shape}; it must be a non-empty list.")
+        raise ParameterError(f"{name} has shape {array.shape}; it must be a non-empty list.", name)
     if huge or not np.isfinite(array).all():
-        raise ValueError(f"{name}={shown(array.tolist())} must be finite.")
+        raise ParameterError(f"{name}={shown(array.tolist())} must be finite.", name)
     return array.astype(np.float64)
 
 
@@ -175,10 +180,12 @@ def check_table(
     try:
         shape = np.shape(host_values(values))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}={shown(values)} must hold numbers.") from error
+        raise ParameterTypeError(f"{name}={shown(values)} must hold numbers.", name) from error
     table = check_numbers(name, np.ravel(host_values(values)))
     if not ((table >= low) & (table <= high)).all():
-        raise ValueError(f"{name}={shown(table.tolist())} must lie in [{low:g}, {high:g}].")
+        raise ParameterError(
+            f"{name}={shown(table.tolist())} must lie in [{low:g}, {high:g}].", name
+        )
     return table.reshape(shape)
 
 
@@ -199,13 +206,15 @@ def check_times(
     """
     times = check_numbers(name, timesteps)
     if whole and (times % 1 != 0).any():
-        raise ValueError(f"{name}={shown(times.tolist())} must be whole training steps.")
+        raise ParameterError(f"{name}={shown(times.tolist())} must be whole training steps.", name)
     if (np.diff(times) >= 0).any():
-        raise ValueError(f"{name}={shown(times.tolist())} must be in descending order.")
+        raise ParameterError(f"{name}={shown(times.tolist())} must be in descending order.", name)
     if times[0] >= train_steps or times[-1] < 0:
-        raise ValueError(
+        raise ParameterError(
             f"{name} run from {times[0]:g} to {times[-1]:g}; they must lie in "
-            f"0..{train_steps - 1} (num_train_timesteps={train_steps})."
+            f"0..{train_steps - 1} (num_train_timesteps={train_steps}).",
+            name,
+            "num_train_timesteps",
         )
     return times
 
@@ -221,15 +230,17 @@ def check_sigmas(sigmas: Any) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         values = given.astype(np.float32)
     if values.size < 2:
-        raise ValueError(
+        raise ParameterError(
             f"sigmas={shown(given.tolist())} must list at least two levels, the final one "
-            "(usually 0) included."
+            "(usually 0) included.",
+            "sigmas",
         )
     if not np.isfinite(values).all() or values[-1] < 0:
-        raise ValueError(f"sigmas={shown(given.tolist())} must lie in [0, 3e38].")
+        raise ParameterError(f"sigmas={shown(given.tolist())} must lie in [0, 3e38].", "sigmas")
     if (np.diff(values) >= 0).any():
-        raise ValueError(
-            f"sigmas={shown(given.tolist())} must be in descending order, also in float32."
+        raise ParameterError(
+            f"sigmas={shown(given.tolist())} must be in descending order, also in float32.",
+            "sigmas",
         )
     return values
 
@@ -244,9 +255,9 @@ def check_levels(name: str, values: Any, high: float) -> np.ndarray:
     given = check_numbers(name, values)
     levels = given.astype(np.float32)
     if not (levels > 0.0).all() or not (given <= high).all():
-        raise ValueError(f"{name}={shown(given.tolist())} must lie in (0, {high:g}].")
+        raise ParameterError(f"{name}={shown(given.tolist())} must lie in (0, {high:g}].", name)
     if (np.diff(levels) >= 0).any():
-        raise ValueError(f"{name}={shown(given.tolist())} must be in descending order.")
+        raise ParameterError(f"{name}={shown(given.tolist())} must be in descending order.", name)
     return levels
 
 
@@ -259,9 +270,10 @@ def check_ramp(name: str, values: Any) -> np.ndarray:
     """
     ramp = check_numbers(name, values)
     if (ramp < 0.0).any() or (ramp > 1.0).any() or (np.diff(ramp) <= 0).any():
-        raise ValueError(
+        raise ParameterError(
             f"{name}={shown(ramp.tolist())} must ascend in [0, 1]: as upstream it is a ramp from "
-            "sigma_max (0) to sigma_min (1); compat='paper' takes noise levels."
+            "sigma_max (0) to sigma_min (1); compat='paper' takes noise levels.",
+            name,
         )
     return ramp
 
@@ -275,7 +287,10 @@ def check_one_way(given: Mapping[str, Any]) -> None:
     used = [name for name, value in given.items() if value is not None]
     if len(used) != 1:
         names = ", ".join(given)
-        raise ValueError(f"pass exactly one of {names}; got {', '.join(used) or 'none of them'}.")
+        raise ParameterError(
+            f"pass exactly one of {names}; got {', '.join(used) or 'none of them'}.",
+            *(used or given),
+        )
 
 
 def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
@@ -286,9 +301,11 @@ def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
     """
     used = [name for name in CURVES if config.get(name)]
     if len(used) > 1:
-        raise ValueError(f"only one of {', '.join(used)} can be True.")
+        raise ParameterError(f"only one of {', '.join(used)} can be True.", *used)
     if timesteps is not None and used:
-        raise ValueError(f"timesteps cannot be given together with {used[0]}=True.")
+        raise ParameterError(
+            f"timesteps cannot be given together with {used[0]}=True.", "timesteps"
+        )
 
 
 def check_batch_times(timesteps: Any, batch: int, name: str = "timesteps") -> np.ndarray:
@@ -300,8 +317,9 @@ def check_batch_times(timesteps: Any, batch: int, name: str = "timesteps") -> np
     """
     times = check_numbers(name, timesteps)
     if len(times) not in (1, batch):
-        raise ValueError(
-            f"{name} holds {len(times)} times for {batch} samples; give one, or one for each."
+        raise ParameterError(
+            f"{name} holds {len(times)} times for {batch} samples; give one, or one for each.",
+            name,
         )
     return times
 
@@ -315,9 +333,10 @@ def are_elsewhere(timesteps: Any, batch: int) -> bool:
     if not away_from_host(timesteps) or "int" not in str(timesteps.dtype):
         return False
     if timesteps.ndim > 1 or timesteps.numel() not in (1, batch):
-        raise ValueError(
+        raise ParameterError(
             f"timesteps has shape {tuple(timesteps.shape)} for {batch} samples; give one time, or "
-            "one for each."
+            "one for each.",
+            "timesteps",
         )
     return True
 
@@ -329,8 +348,9 @@ def check_training_steps(times: np.ndarray, table: int) -> np.ndarray:
         ValueError: Fractions, or outside the table.
     """
     if (times % 1 != 0).any() or times.min() < 0 or times.max() >= table:
-        raise ValueError(
-            f"timesteps={shown(times.tolist())} must be training steps in 0..{table - 1}."
+        raise ParameterError(
+            f"timesteps={shown(times.tolist())} must be training steps in 0..{table - 1}.",
+            "timesteps",
         )
     return times.astype(np.int64)
 
@@ -365,19 +385,25 @@ def check_pair(
     if type(model_output) is not type(sample) and (
         backend_of(model_output, output_name) is not backend
     ):
-        raise TypeError(
+        raise ParameterTypeError(
             f"{output_name} is a {type(model_output).__name__} and {sample_name} a "
-            f"{type(sample).__name__}; pass two arrays of the same library."
+            f"{type(sample).__name__}; pass two arrays of the same library.",
+            output_name,
+            sample_name,
         )
     if model_output.shape != sample.shape:
-        raise ValueError(
+        raise ParameterError(
             f"{output_name} has shape {tuple(model_output.shape)}, but {sample_name} has "
-            f"shape {tuple(sample.shape)}; they must be equal."
+            f"shape {tuple(sample.shape)}; they must be equal.",
+            output_name,
+            sample_name,
         )
     if not (backend.is_floating(dtype) and backend.is_floating(model_output.dtype)):
-        raise TypeError(
+        raise ParameterTypeError(
             f"{sample_name} ({dtype}) and {output_name} ({model_output.dtype}) must hold "
-            "floating point numbers."
+            "floating point numbers.",
+            sample_name,
+            output_name,
         )
     return backend.promote(sample, model_output)
 
@@ -393,9 +419,10 @@ def check_noise(noise: Any, sample: Any, backend: Backend) -> None:
         or noise.shape != sample.shape
         or not backend.is_floating(noise.dtype)
     ):
-        raise ValueError(
+        raise ParameterError(
             f"variance_noise ({noise.dtype}) has shape {tuple(noise.shape)}; it must be an "
-            f"array like sample, of shape {tuple(sample.shape)}."
+            f"array like sample, of shape {tuple(sample.shape)}.",
+            "variance_noise",
         )
 
 
@@ -408,17 +435,23 @@ def check_noising(samples: Any, name: str, noise: Any) -> Backend:
     """
     backend = backend_of(samples, name)
     if backend_of(noise, "noise") is not backend:
-        raise TypeError(
+        raise ParameterTypeError(
             f"noise is a {type(noise).__name__} and {name} a {type(samples).__name__}; pass "
-            "two arrays of the same library."
+            "two arrays of the same library.",
+            "noise",
+            name,
         )
     if noise.shape != samples.shape:
-        raise ValueError(
+        raise ParameterError(
             f"noise has shape {tuple(noise.shape)}, but {name} has shape "
-            f"{tuple(samples.shape)}; they must be equal."
+            f"{tuple(samples.shape)}; they must be equal.",
+            "noise",
+            name,
         )
     check_floats(name, samples)
     check_floats("noise", noise)
     if getattr(noise, "device", None) != getattr(samples, "device", None):
-        raise ValueError(f"noise is on {noise.device}, but {name} is on {samples.device}.")
+        raise ParameterError(
+            f"noise is on {noise.device}, but {name} is on {samples.device}.", "noise", name
+        )
     return backend

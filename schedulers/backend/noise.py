@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import ParameterError, ParameterTypeError
 from .protocol import Array, Generator
 
 
@@ -35,13 +36,16 @@ def drawn(
     if not isinstance(generator, (list, tuple)):
         return draw(shape, generator)
     if not shape:
-        raise ValueError("generator is a list, but sample has no batch axis: pass one generator.")
+        raise ParameterError(
+            "generator is a list, but sample has no batch axis: pass one generator.", "generator"
+        )
     if len(generator) == 1:
         return draw(shape, generator[0])
     if len(generator) != shape[0]:
-        raise ValueError(
+        raise ParameterError(
             f"generator is a list of {len(generator)}, but the batch holds {shape[0]} samples: "
-            "pass one generator, or one for each sample."
+            "pass one generator, or one for each sample.",
+            "generator",
         )
     return concatenate([draw((1, *shape[1:]), g) for g in generator])
 
@@ -63,7 +67,8 @@ def numpy_noise(shape: tuple[int, ...], dtype: Any, generator: Generator) -> np.
 
 def wrong_generator(generator: Generator) -> TypeError:
     """What to raise for what is no source of noise."""
-    return TypeError(
+    return ParameterTypeError(
         f"generator={generator!r} must be a torch.Generator, a numpy.random.Generator, a list "
-        "of them, or None."
+        "of them, or None.",
+        "generator",
     )

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .errors import ParameterError
+
 #: An array of NumPy or torch, a dtype of either, a source of noise or a list of them.
 Array = Any
 Dtype = Any
@@ -213,6 +215,7 @@ class Backend(Protocol):
 def require_values(x: Array) -> None:
     """Refuse what has no quantile of each sample."""
     if not x.ndim or 0 in x.shape:
-        raise ValueError(
-            f"thresholding=True needs a batch of values; sample has shape {tuple(x.shape)}."
+        raise ParameterError(
+            f"thresholding=True needs a batch of values; sample has shape {tuple(x.shape)}.",
+            "thresholding",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import ParameterError, ParameterTypeError
 from .noise import drawn, numpy_noise, wrong_generator
 from .protocol import Array, Backend, Dtype, Generator, Sum, Terms, require_values
 
@@ -41,13 +42,17 @@ class TorchBackend(Backend):
             ValueError: There is no such device.
         """
         if not isinstance(device, (str, int, self.torch.device, type(None))):
-            raise TypeError(f"device={device!r} must be a torch.device, its name, or None.")
+            raise ParameterTypeError(
+                f"device={device!r} must be a torch.device, its name, or None.", "device"
+            )
         if device in self._devices:
             return
         try:
             self.torch.empty(0, device=device)
         except (RuntimeError, AssertionError, ValueError, OverflowError) as error:
-            raise ValueError(f"device={device!r} is not a device of this machine.") from error
+            raise ParameterError(
+                f"device={device!r} is not a device of this machine.", "device"
+            ) from error
         self._devices.add(device)
 
     def is_floating(self, dtype: Any) -> bool:
@@ -264,8 +269,9 @@ def _misfits(arrays: Sequence[Array]) -> ValueError | None:
     for what in ("device", "layout"):
         found = sorted({str(getattr(array, what)) for array in given})
         if len(found) > 1 or (what == "layout" and found != ["torch.strided"]):
-            return ValueError(
+            return ParameterError(
                 f"sample and model_output (or noise) must be dense tensors on one device; "
-                f"their {what} is {', '.join(found)}."
+                f"their {what} is {', '.join(found)}.",
+                "sample",
             )
     return None

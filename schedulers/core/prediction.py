@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..backend.errors import ParameterError
 from .level import Level
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "flow_prediction")
@@ -53,17 +54,20 @@ def reading(prediction_type: str, level: Level) -> Reading:
     alpha, sigma = level.alpha, level.sigma
     if prediction_type == "epsilon":
         if alpha == 0.0:
-            raise ValueError(
+            raise ParameterError(
                 f"prediction_type='epsilon' cannot be used at t={level.t:g}, where the signal is "
-                "zero (rescale_betas_zero_snr): use 'v_prediction' or 'sample'."
+                "zero (rescale_betas_zero_snr): use 'v_prediction' or 'sample'.",
+                "prediction_type",
             )
         return Reading(1.0 / alpha, -sigma / alpha, 0.0, 1.0)
     if prediction_type == "sample":
         if sigma == 0.0:
-            raise ValueError(
+            raise ParameterError(
                 f"prediction_type='sample' cannot be used at t={level.t:g}, where there is no "
                 "noise (set_alpha_to_one): use 'epsilon' or 'v_prediction', or "
-                "set_alpha_to_one=False."
+                "set_alpha_to_one=False.",
+                "prediction_type",
+                "set_alpha_to_one",
             )
         return Reading(0.0, 1.0, 1.0 / sigma, -alpha / sigma)
     if prediction_type == "v_prediction":
@@ -72,8 +76,9 @@ def reading(prediction_type: str, level: Level) -> Reading:
     if prediction_type == "flow_prediction":
         total = alpha + sigma
         return Reading(1.0 / total, -sigma / total, 1.0 / total, alpha / total)
-    raise ValueError(
-        f"prediction_type={prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}."
+    raise ParameterError(
+        f"prediction_type={prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}.",
+        "prediction_type",
     )
 
 

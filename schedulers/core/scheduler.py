@@ -36,6 +36,7 @@ from ..backend.checks import (
     is_whole,
     shown,
 )
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..backend.output import StepOutput
 from ..facts.papers import Reference
 from ..facts.quirks import followed
@@ -221,7 +222,9 @@ class Scheduler(ConfigMixin):
     @staticmethod
     def _check_format(tensor_format: object) -> None:
         if not isinstance(tensor_format, str) or tensor_format not in ("pt", "np"):
-            raise ValueError(f"tensor_format={shown(tensor_format)} must be 'pt' or 'np'.")
+            raise ParameterError(
+                f"tensor_format={shown(tensor_format)} must be 'pt' or 'np'.", "tensor_format"
+            )
 
     def set_format(self, tensor_format: Literal["pt", "np"] = "pt") -> Self:
         """Switch ``timesteps`` and ``sigmas`` to torch tensors ("pt") or NumPy arrays ("np").
@@ -332,9 +335,10 @@ class Scheduler(ConfigMixin):
 
     def _require_timesteps(self, what: str) -> None:
         if self.num_inference_steps is None:
-            raise ValueError(
+            raise ParameterError(
                 f"num_inference_steps is not set: call set_timesteps(num_inference_steps) before "
-                f"{what}."
+                f"{what}.",
+                "num_inference_steps",
             )
 
     def calls_of(self, steps: int) -> int:
@@ -442,13 +446,16 @@ class Scheduler(ConfigMixin):
         if settings is None:
             return self._rule.defaults
         if not isinstance(settings, Mapping):
-            raise TypeError(f"settings={shown(settings)} must be a mapping of step arguments.")
+            raise ParameterTypeError(
+                f"settings={shown(settings)} must be a mapping of step arguments.", "settings"
+            )
         described = {p.name: p for p in self.parameters() if p.call == "step"}
         unknown = [name for name in settings if name not in described]
         if unknown:
-            raise ValueError(
+            raise ParameterError(
                 f"settings={shown(settings)}: step has no argument {unknown[0]!r} to choose; it "
-                f"has {', '.join(described) or 'none'}."
+                f"has {', '.join(described) or 'none'}.",
+                "settings",
             )
         return self._step_arguments(
             {name: described[name].check(value) for name, value in settings.items()}
@@ -472,9 +479,10 @@ class Scheduler(ConfigMixin):
 
     def _other_call(self, i: int) -> Call:
         """The call at a position that is none of the grid's."""
-        raise ValueError(
+        raise ParameterError(
             f"timestep: all {len(self._grid)} calls of this run were made; call set_timesteps to "
-            "start another."
+            "start another.",
+            "timestep",
         )
 
     def _past(self, i: int, seen: int) -> tuple[Call, ...]:
@@ -501,9 +509,10 @@ class Scheduler(ConfigMixin):
     def _undefined(self, call: Call) -> ValueError:
         """What to say of a call from or to a level where no step is defined."""
         (_, alpha, sigma), (_, to_alpha, to_sigma) = call.here, call.target
-        return ValueError(
+        return ParameterError(
             f"timestep={call.t:g}: no step is defined from alpha={alpha:g}, sigma={sigma:g} to "
-            f"alpha={to_alpha:g}, sigma={to_sigma:g}; choose other levels."
+            f"alpha={to_alpha:g}, sigma={to_sigma:g}; choose other levels.",
+            "timestep",
         )
 
     # --- the position of a call ---------------------------------------------------------------
@@ -547,8 +556,9 @@ class Scheduler(ConfigMixin):
                 raise TypeError
             return float(timestep.item() if hasattr(timestep, "item") else timestep)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(
-                f"timestep={shown(timestep)} must be a single number, one of scheduler.timesteps."
+            raise ParameterTypeError(
+                f"timestep={shown(timestep)} must be a single number, one of scheduler.timesteps.",
+                "timestep",
             ) from error
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Array = None) -> int:
@@ -568,7 +578,9 @@ class Scheduler(ConfigMixin):
             value = self._value(timestep)
             found = [i for i, t in enumerate(times) if t == value]
             if not found:
-                raise ValueError(f"timestep={shown(timestep)} is not one of schedule_timesteps.")
+                raise ParameterError(
+                    f"timestep={shown(timestep)} is not one of schedule_timesteps.", "timestep"
+                )
             return found[1] if len(found) > 1 else found[0]
         self._heed()
         if not len(self._grid.times):
@@ -583,9 +595,10 @@ class Scheduler(ConfigMixin):
 
     def _off_schedule(self, value: float) -> int:
         """Position for a timestep that is not in the schedule."""
-        raise ValueError(
+        raise ParameterError(
             f"timestep={shown(value)} is not one of the {len(self._grid.times)} "
-            "scheduler.timesteps: loop over scheduler.timesteps."
+            "scheduler.timesteps: loop over scheduler.timesteps.",
+            "timestep",
         )
 
     def _locate(self, timestep: Any) -> int:
@@ -627,9 +640,10 @@ class Scheduler(ConfigMixin):
     def _refuse_integer(self, timestep: Any) -> None:
         """Float schedulers take entries of ``timesteps``; an index would be mistaken for one."""
         if isinstance(timestep, int) or (hasattr(timestep, "dtype") and is_whole(timestep.dtype)):
-            raise ValueError(
+            raise ParameterError(
                 f"timestep={timestep!r} is an integer; {type(self).__name__}.step takes an entry "
-                "of scheduler.timesteps, not its index."
+                "of scheduler.timesteps, not its index.",
+                "timestep",
             )
 
     def _churn_arguments(self, *given: Any) -> StepArguments:
@@ -1035,7 +1049,9 @@ def unit_variance_input(self: Scheduler, sample: Array, timestep: Any) -> Array:
         check_floats("sample", sample)
         calls = range(i, len(self._grid))
         if i < 0 or not calls:
-            raise ValueError(f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.")
+            raise ParameterError(
+                f"timestep={shown(timestep)}: all {len(self._grid)} calls were made.", "timestep"
+            )
         made = backend.factors([self._input_variance(k) ** -0.5 for k in calls], dtype)
         factors.update(zip(zip(calls, repeat(dtype), strict=False), made, strict=True))
         factor = made[0]

@@ -15,6 +15,7 @@ from ..backend.checks import (
     check_steps,
     check_training_steps,
 )
+from ..backend.errors import ParameterError
 from ..core.exports import PublicArray
 from ..core.scheduler import KarrasDiffusionSchedulers, Levels, Scheduler, batch_size
 from ..process import tables
@@ -92,9 +93,10 @@ class DiscreteScheduler(Scheduler):
             and n is not None
             and check_steps(n, self._train_steps) != len(values)
         ):
-            raise ValueError(
+            raise ParameterError(
                 f"num_inference_steps={n}: timestep_values holds {len(values)} times, and a run "
-                "takes all of them."
+                "takes all of them.",
+                "num_inference_steps",
             )
         return values
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend.checks import check_number, check_one_way, check_steps, check_times, check_whole
+from ..backend.errors import ParameterError
 from ..core.exports import PublicArray
 from ..core.grid import Request
 from ..grids import distilled as grids
@@ -72,7 +73,9 @@ class DistilledScheduler(VpScheduler):
             n = len(given)
             times = tuple(given[n - min(int(n * strength), n) :])
             if not times:
-                raise ValueError(f"strength={strength!r} leaves none of the {n} timesteps.")
+                raise ParameterError(
+                    f"strength={strength!r} leaves none of the {n} timesteps.", "strength"
+                )
         steps = n if self.follows("lcm-cut-custom-times") else len(times)
         request = Request(steps, times)
         self._use(vp.vp_grid(self._table, self._dialect(), request), device)

@@ -17,6 +17,7 @@ from ..backend.checks import (
     check_steps,
     check_times,
 )
+from ..backend.errors import ParameterError
 from ..core.coefficients import Coefficients
 from ..core.exports import PublicArray
 from ..core.grid import Grid, Request
@@ -63,9 +64,11 @@ class DpmScheduler(DiscreteScheduler):
         check_curves(config)
         form = str(self._setting("algorithm_type"))
         if self._setting("final_sigmas_type") == "zero" and form in ("dpmsolver", "sde-dpmsolver"):
-            raise ValueError(
+            raise ParameterError(
                 f"final_sigmas_type='zero' cannot be used with algorithm_type={form!r}, "
-                "which divides by the last sigma: choose final_sigmas_type='sigma_min'."
+                "which divides by the last sigma: choose final_sigmas_type='sigma_min'.",
+                "final_sigmas_type",
+                "algorithm_type",
             )
         self._make_table()
         self._first_table, self._lambdas = self._table, None
@@ -140,13 +143,17 @@ class DpmScheduler(DiscreteScheduler):
         """Custom levels, the final one included."""
         levels, curve = check_sigmas(sigmas), self._chosen_curve
         if curve is not None:
-            raise ValueError(f"sigmas cannot be given together with {curve}=True.")
+            raise ParameterError(f"sigmas cannot be given together with {curve}=True.", "sigmas")
         if self.config["use_flow_sigmas"] and levels[0] >= 1.0:
-            raise ValueError(f"sigmas start at {levels[0]:g}; those of a flow lie below 1.")
+            raise ParameterError(
+                f"sigmas start at {levels[0]:g}; those of a flow lie below 1.", "sigmas"
+            )
         form = str(self._setting("algorithm_type"))
         if levels[-1] == 0.0 and form in ("dpmsolver", "sde-dpmsolver"):
-            raise ValueError(
-                f"sigmas end at 0, by which algorithm_type={form!r} divides: end above it."
+            raise ParameterError(
+                f"sigmas end at 0, by which algorithm_type={form!r} divides: end above it.",
+                "sigmas",
+                "algorithm_type",
             )
         return levels
 
@@ -177,7 +184,9 @@ class DpmScheduler(DiscreteScheduler):
         """
         self._heed()
         if mu is not None and not self.config["use_dynamic_shifting"]:
-            raise ValueError(f"mu={mu!r} needs use_dynamic_shifting=True.")
+            raise ParameterError(
+                f"mu={mu!r} needs use_dynamic_shifting=True.", "mu", "use_dynamic_shifting"
+            )
         shift = None if mu is None else shift_of(mu, self.config["time_shift_type"])
         request = self._requested(num_inference_steps, timesteps, sigmas)
         self._use(grids.dpm_grid(self._table, self._dialect(shift), request), device)
@@ -193,9 +202,10 @@ class DpmScheduler(DiscreteScheduler):
     def _off_schedule(self, value: float) -> int:
         """Upstream takes a training time off the schedule for the last one, in silence."""
         if not 0 <= value < self._train_steps:
-            raise ValueError(
+            raise ParameterError(
                 f"timestep={value!r} must lie in 0..{self._train_steps - 1}, and should be one of "
-                "scheduler.timesteps."
+                "scheduler.timesteps.",
+                "timestep",
             )
         warnings.warn(
             f"timestep={value:g} is not one of scheduler.timesteps; the last one is taken.",
@@ -321,7 +331,9 @@ class CorrectedScheduler(DpmScheduler):
 def shift_of(mu: Any, time_shift_type: str) -> float:
     """The flow shift exp(mu) that a pipeline asks for."""
     if time_shift_type != "exponential":
-        raise ValueError(
-            f"time_shift_type={time_shift_type!r} must be 'exponential' for mu={mu!r}."
+        raise ParameterError(
+            f"time_shift_type={time_shift_type!r} must be 'exponential' for mu={mu!r}.",
+            "time_shift_type",
+            "mu",
         )
     return check_mu(mu)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Array, backend_of
 from ..backend.checks import MOST_SIGMA, check_floats, check_pair, check_real
+from ..backend.errors import ParameterError
 from ..core.grid import Grid, Request
 from ..core.scheduler import Scheduler, unit_variance_input
 from ..grids.edm import EdmDialect, edm_grid
@@ -41,9 +42,11 @@ class EdmScheduler(Scheduler):
         """Stand on the grid of a fresh object: n levels and a final one."""
         config = self.config
         if config["sigma_min"] >= config["sigma_max"]:
-            raise ValueError(
+            raise ParameterError(
                 f"sigma_min={config['sigma_min']:g} must be below "
-                f"sigma_max={config['sigma_max']:g}."
+                f"sigma_max={config['sigma_max']:g}.",
+                "sigma_min",
+                "sigma_max",
             )
         self._begin(tensor_format, edm_grid(self._dialect(), Request(n), final, fresh=True))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid
 from ..grids import groups as grids
 from ..rules.groups import Groups
@@ -34,7 +35,8 @@ class GroupScheduler(SigmaScheduler):
 
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         changed = [name for name in ("timesteps", "sigmas") if held[name] is not self._host(name)]
-        raise ValueError(
+        raise ParameterError(
             f"{changed[0]} of {type(self).__name__} cannot be assigned: its steps are groups of "
-            "calls, whose levels belong together; use set_timesteps."
+            "calls, whose levels belong together; use set_timesteps.",
+            *changed,
         )

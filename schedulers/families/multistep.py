@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ..backend.arrays import Array, backend_of
 from ..backend.checks import check_whole, shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.kernel import EPS, X0
 from ..rules.multistep import SHORT_RUN
 
@@ -29,7 +30,9 @@ class Outputs(list[Any]):
 
     def _refused(self, *given: Any, **named: Any) -> Any:
         """A change of its length, or of its order."""
-        raise TypeError("model_outputs has a fixed length: write into it, or assign a list.")
+        raise ParameterTypeError(
+            "model_outputs has a fixed length: write into it, or assign a list.", "model_outputs"
+        )
 
     append = extend = insert = pop = remove = clear = _refused
     reverse = sort = __delitem__ = __iadd__ = __imul__ = _refused
@@ -57,9 +60,10 @@ class ModelOutputs:
         """Go on from these; those of calls that ``lower_order_nums`` does not count wait for it."""
         most, place = scheduler._rule.depth - 1, _place(scheduler)
         if not isinstance(values, (list, tuple)) or len(values) != most:
-            raise ValueError(
+            raise ParameterError(
                 f"model_outputs={shown(values)} must be a list of {most} predictions, newest last, "
-                "with None for those that were not made."
+                "with None for those that were not made.",
+                "model_outputs",
             )
         newest = values[::-1]
         for value in newest:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array, Backend, Generator
 from ..backend.checks import check_numbers
+from ..backend.errors import ParameterError
 from ..backend.output import SdeOutput
 from ..core.kernel import NOISE, fold, terms_of
 from .own_loop import OwnLoopScheduler, widened
@@ -34,7 +35,9 @@ class ScoreSdeScheduler(OwnLoopScheduler):
             return value
         times = check_numbers(name, value)
         if (times != times[0]).any():
-            raise ValueError(f"{name} holds several times; all samples of a batch must share one.")
+            raise ParameterError(
+                f"{name} holds several times; all samples of a batch must share one.", name
+            )
         return float(times[0])
 
     def _sde_kernel(self, i: int, backend: Backend, dtype: Any) -> SdeKernel:

@@ -20,6 +20,7 @@ from ..backend.checks import (
     check_whole,
     shown,
 )
+from ..backend.errors import ParameterError
 from ..core.exports import PublicArray
 from ..core.grid import Grid, Request
 from ..core.level import Call, Level
@@ -158,7 +159,9 @@ class VpScheduler(DiscreteScheduler):
     def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
         times = held["timesteps"]
         if times.ndim != 1 or times.dtype.kind not in "iuf" or (times % 1 != 0).any():
-            raise ValueError(f"timesteps={shown(times.tolist())} must be whole training steps.")
+            raise ParameterError(
+                f"timesteps={shown(times.tolist())} must be whole training steps.", "timesteps"
+            )
         self._exports.drop(("sigmas",))
         return self._relaid(times, self._grid.steps, self._grid.dialect)
 
@@ -190,9 +193,10 @@ class VpScheduler(DiscreteScheduler):
         # Only what was assigned can lead here: set_timesteps refuses the rest.
         self._table.check_times([call.t], self._train_steps, 0, self._grid.dialect.offset)
         if call.here.sigma > 0.0 and call.target.alpha == 0.0:
-            return ValueError(
+            return ParameterError(
                 f"timesteps lead from t={call.t:g} to t={call.target.t:g}, where no signal is left "
-                "(rescale_betas_zero_snr): no step is defined there."
+                "(rescale_betas_zero_snr): no step is defined there.",
+                "timesteps",
             )
         return self._table.undefined(call.here.rho)
 

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from .vp import Arrays, VpDialect
 
 
@@ -48,9 +49,10 @@ def solver_times(
         origin = np.arange(1, int(original * strength) + 1) * (train_steps // original) - 1
     most = min(len(origin), original)
     if n > most:
-        raise ValueError(
+        raise ParameterError(
             f"num_inference_steps={n} must lie in 1..{most}, the steps of "
-            "original_inference_steps that strength leaves."
+            "original_inference_steps that strength leaves.",
+            "num_inference_steps",
         )
     places = np.linspace(0, len(origin), n, endpoint=False).astype(np.int64)
     return tuple(origin[::-1][places].tolist())

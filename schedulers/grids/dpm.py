@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid, Request
 from ..process import spacing
 from ..process.shifting import stretched
@@ -140,9 +141,10 @@ def checked(table: NoiseTable, dialect: DpmDialect, grid: Grid, ascends: bool = 
     """The grid, if a step is defined at all of its levels."""
     table.check_levels(grid.sigmas if ascends else grid.sigmas[:-1])
     if dialect.flow and grid.sigmas.max() >= 1.0:
-        raise ValueError(
+        raise ParameterError(
             f"use_flow_sigmas=True cannot be combined with {dialect.curve or 'use_flow_sigmas'}="
-            f"True: the curve reaches sigma={grid.sigmas.max():.3g}, and a flow ends at 1."
+            f"True: the curve reaches sigma={grid.sigmas.max():.3g}, and a flow ends at 1.",
+            "use_flow_sigmas",
         )
     return grid
 
@@ -171,7 +173,9 @@ def _curved_or_spaced(
         else:
             levels = np.array(request.timesteps) / steps
         if levels[-1] == 0.0:
-            raise ValueError("timesteps end at 0, where a flow holds no noise: end at 1.")
+            raise ParameterError(
+                "timesteps end at 0, where a flow holds no noise: end at 1.", "timesteps"
+            )
         return (levels * steps).astype(np.int64), levels
     if request.timesteps is None:
         n = request.n or 1
@@ -193,9 +197,10 @@ def read(table: NoiseTable, dialect: DpmDialect, times: Arrays) -> Arrays:
 def usable(dialect: DpmDialect, n: int) -> int:
     """How many training steps a run of n may use: the others are clipped."""
     if dialect.last < n:
-        raise ValueError(
+        raise ParameterError(
             f"lambda_min_clipped={dialect.lowest:g} leaves {max(dialect.last, 0)} "
-            f"training steps for {n} steps; choose a smaller one."
+            f"training steps for {n} steps; choose a smaller one.",
+            "lambda_min_clipped",
         )
     return dialect.last
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid, Request
 from ..process.tables import linspace32
 from .sigma import Arrays, along
@@ -88,9 +89,12 @@ def edm_grid(
         levels, final = np.array(request.sigmas[:-1]), request.sigmas[-1]
     sigmas = levels.astype(np.float32)
     if not (sigmas > 0.0).all():
-        raise ValueError(
+        raise ParameterError(
             f"sigma_min={dialect.low:g}, sigma_max={dialect.high:g}, rho={dialect.rho:g} lead to "
-            "levels that float32 cannot tell from 0."
+            "levels that float32 cannot tell from 0.",
+            "sigma_min",
+            "sigma_max",
+            "rho",
         )
     # Rounded from float64, which comes closest to the float32 of either library.
     told = getattr(np, dialect.told)(sigmas.astype(np.float64)).astype(np.float32)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid, Request
 from ..process import spacing
 from ..process.shifting import shifted_by, stretched
@@ -127,9 +128,10 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
             "num_train_timesteps": dialect.train_steps,
         }
         said = ", ".join(f"{name}={value!r}" for name, value in told.items())
-        raise ValueError(
+        raise ParameterError(
             f"{said} lead to sigma={grid.sigma[~inside][0]:g} in float32; a flow runs inside "
-            "(0, 1]."
+            "(0, 1].",
+            *told,
         )
     return grid
 

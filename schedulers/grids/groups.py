@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid
 from ..process import spacing
 from ..process.tables import NoiseTable
@@ -91,9 +92,11 @@ def ends(
     lowest = float(table.rhos[0]) if low is None else float(low)
     highest = float(table.rhos[-1]) if high is None else float(high)
     if lowest >= highest:
-        raise ValueError(
+        raise ParameterError(
             f"sigma_min={lowest:g} must be below sigma_max={highest:g}; where one of them is not "
-            "given, the noise schedule decides it."
+            "given, the noise schedule decides it.",
+            "sigma_min",
+            "sigma_max",
         )
     return highest, lowest
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid
 from ..process import spacing
 from ..process.sde import VpProcess
@@ -33,7 +34,9 @@ def vp_grid(end: float, n: int, process: VpProcess) -> Grid:
     """
     grid = vp_along(linspace32(1.0, end, n), process)
     if grid.sigma[-1] == 0.0:
-        raise ValueError(f"sampling_eps={end!r} is a time without noise: choose a larger one.")
+        raise ParameterError(
+            f"sampling_eps={end!r} is a time without noise: choose a larger one.", "sampling_eps"
+        )
     return grid
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend.errors import ParameterError
 from ..core.grid import Grid, Request
 from ..process import spacing
 from ..process.tables import NoiseTable, linspace32
@@ -191,15 +192,19 @@ def curved(
     high = high if given_high is None else float(given_high)
     if n > 1 and low >= high and given_low is None and given_high is None:
         source = table.source
-        raise ValueError(
+        raise ParameterError(
             f"beta_start={source.beta_start!r}, beta_end={source.beta_end!r} over "
             f"{len(table)} steps hold one noise level only, sigma={low:g}: {curve}=True "
-            "needs a range."
+            "needs a range.",
+            "beta_start",
+            "beta_end",
         )
     if n > 1 and low >= high:
-        raise ValueError(
+        raise ParameterError(
             f"sigma_min={low:g} must be below sigma_max={high:g}; where one of them is not "
-            "given, the noise schedule decides it."
+            "given, the noise schedule decides it.",
+            "sigma_min",
+            "sigma_max",
         )
     if curve == "use_lu_lambdas":
         return np.exp(np.linspace(table.log_rhos[-1], table.log_rhos[0], n))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from ..backend.errors import ParameterTypeError
 from ..core.scheduler import Scheduler
 from .registry import SCHEDULERS
 
@@ -51,7 +52,9 @@ def register(diffusers: ModuleType) -> None:
     """
     mixin = getattr(diffusers, "SchedulerMixin", None)
     if not isinstance(diffusers, ModuleType) or not isinstance(mixin, type):
-        raise TypeError(f"diffusers={diffusers!r} must be the package: `import diffusers` first.")
+        raise ParameterTypeError(
+            f"diffusers={diffusers!r} must be the package: `import diffusers` first."
+        )
     if not issubclass(Scheduler, mixin):
         Scheduler.__bases__ += (mixin,)
     for name, cls in SCHEDULERS.items():

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend.checks import shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from .hub import HubError, PushToHubMixin, find
 from .params import Parameter, describe
 
@@ -103,9 +104,10 @@ def configured(init: Callable[..., None]) -> Callable[..., None]:
         del values["self"]
         unknown = [name for name in given if name not in values]
         if unknown:
-            raise TypeError(
+            raise ParameterTypeError(
                 f"{type(self).__name__} has no parameter {unknown[0]!r}; it takes "
-                f"{', '.join(values)}."
+                f"{', '.join(values)}.",
+                *unknown,
             )
         if args:
             # Binding says what is wrong with too many or doubled arguments.
@@ -237,7 +239,7 @@ class ConfigMixin(PushToHubMixin):
         if config is None:  # the name that this argument had in the first version
             config = kwargs.pop("pretrained_model_name_or_path", None)
         if config is None:
-            raise ValueError("config=None: pass scheduler.config or a dictionary.")
+            raise ParameterError("config=None: pass scheduler.config or a dictionary.", "config")
         if isinstance(config, (str, os.PathLike)):
             warnings.warn(
                 f"load folders and repositories with {cls.__name__}.from_pretrained.",
@@ -246,7 +248,9 @@ class ConfigMixin(PushToHubMixin):
             )
             return cls.from_pretrained(config, return_unused_kwargs=return_unused_kwargs, **kwargs)
         if not isinstance(config, Mapping):
-            raise TypeError(f"config={shown(config)} must be scheduler.config or a dictionary.")
+            raise ParameterTypeError(
+                f"config={shown(config)} must be scheduler.config or a dictionary.", "config"
+            )
         cls._require_scheduler(config, "config")
         if not cls._init_keys():
             raise TypeError(
@@ -309,7 +313,9 @@ class ConfigMixin(PushToHubMixin):
         """
         folder = Path(save_directory)
         if folder.is_file():
-            raise ValueError(f"save_directory={str(folder)!r} is a file; pass a folder.")
+            raise ParameterError(
+                f"save_directory={str(folder)!r} is a file; pass a folder.", "save_directory"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         self.to_json_file(folder / self.config_name)
         if push_to_hub:
@@ -484,7 +490,9 @@ def _told_kind(given: dict[str, Any], known: Container[str]) -> None:
     if "predict_epsilon" in given and "prediction_type" in known:
         told = given.pop("predict_epsilon")
         if not isinstance(told, bool):
-            raise TypeError(f"predict_epsilon={shown(told)} must be True or False.")
+            raise ParameterTypeError(
+                f"predict_epsilon={shown(told)} must be True or False.", "predict_epsilon"
+            )
         given.setdefault("prediction_type", "epsilon" if told else "sample")
 
 

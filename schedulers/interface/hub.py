@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..backend.checks import shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from .card import CARD_NAME
 
 
@@ -128,11 +129,12 @@ def find(
     """
     for key, value in (("subfolder", subfolder), ("revision", revision)):
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"{key}={shown(value)} must be a string or None.")
+            raise ParameterTypeError(f"{key}={shown(value)} must be a string or None.", key)
     if not isinstance(name, (str, os.PathLike)):
-        raise TypeError(
+        raise ParameterTypeError(
             f"pretrained_model_name_or_path={shown(name)} must be a folder, a file or the id of a "
-            "repository on the Hub."
+            "repository on the Hub.",
+            "pretrained_model_name_or_path",
         )
     path, named = Path(name), f"pretrained_model_name_or_path={str(name)!r}"
     inside = f" in subfolder={subfolder!r}" if subfolder else ""
@@ -151,7 +153,11 @@ def find(
     if not isinstance(name, str) or name.startswith(("/", "./", "../", "~")):
         raise HubError(f"{named} is no file and no folder; a Hub id looks like 'namespace/name'.")
     if force_download and local_files_only:
-        raise ValueError("force_download=True and local_files_only=True exclude each other.")
+        raise ParameterError(
+            "force_download=True and local_files_only=True exclude each other.",
+            "force_download",
+            "local_files_only",
+        )
     if proxies:
         warnings.warn(
             "proxies: huggingface_hub takes proxies from HTTPS_PROXY or from its "
@@ -261,7 +267,9 @@ def upload(
     hub = client(f"repo_id={shown(repo_id)}: a repository on the Hub")
     errors = hub.errors
     if not isinstance(repo_id, str):
-        raise TypeError(f"repo_id={shown(repo_id)} must be 'namespace/name' or a name.")
+        raise ParameterTypeError(
+            f"repo_id={shown(repo_id)} must be 'namespace/name' or a name.", "repo_id"
+        )
     try:
         api = hub.HfApi(token=token)
         found = api.create_repo(repo_id, private=private, exist_ok=True).repo_id

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import numpy as np
 
 from ..backend.checks import shown
+from ..backend.errors import ParameterError, ParameterTypeError
 
 Kind = Literal["float", "int", "bool", "choice", "numbers", "object"]
 Group = Literal["scheduler", "noise schedule", "spacing", "stochasticity", "prediction"]
@@ -133,7 +134,7 @@ class Parameter:
         if self.kind == "bool":
             if isinstance(value, (bool, np.bool_)):
                 return bool(value)
-            raise TypeError(f"{self.name}={value!r} must be True or False.")
+            raise ParameterTypeError(f"{self.name}={value!r} must be True or False.", self.name)
         if self.kind == "choice":
             if isinstance(value, str) and value in self.choices:
                 return str(value)
@@ -147,43 +148,56 @@ class Parameter:
             if self.function and callable(value):
                 return value
             allowed = "a function or None" if self.function else "None"
-            raise TypeError(f"{self.name}={shown(value)} must be {allowed}.")
+            raise ParameterTypeError(f"{self.name}={shown(value)} must be {allowed}.", self.name)
         return self._check_number(value)
 
     def _check_number(self, value: Any) -> int | float:
         number = _scalar(value)
         wanted = "an integer" if self.kind == "int" else "a number"
         if isinstance(number, (bool, np.bool_)) or not isinstance(number, Real):
-            raise TypeError(f"{self.name}={shown(value)} must be {wanted} in {self.range}.")
+            raise ParameterTypeError(
+                f"{self.name}={shown(value)} must be {wanted} in {self.range}.", self.name
+            )
         try:
             inside = self.range.admits(float(number))
         except OverflowError:
             inside = False
         if not inside:
-            raise ValueError(f"{self.name}={shown(value)} must be {wanted} in {self.range}.")
+            raise ParameterError(
+                f"{self.name}={shown(value)} must be {wanted} in {self.range}.", self.name
+            )
         if self.kind == "int":
             if not isinstance(number, Integral) and not float(number).is_integer():
-                raise TypeError(f"{self.name}={value!r} must be an integer in {self.range}.")
+                raise ParameterTypeError(
+                    f"{self.name}={value!r} must be an integer in {self.range}.", self.name
+                )
             return int(float(number)) if not isinstance(number, Integral) else int(number)
         # A float stays what was passed (int or float), so that config files keep their spelling.
         return int(number) if isinstance(number, Integral) else float(number)
 
     def _check_numbers(self, value: Any) -> Any:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-            raise TypeError(f"{self.name}={value!r} must be a list or array of numbers.")
+            raise ParameterTypeError(
+                f"{self.name}={value!r} must be a list or array of numbers.", self.name
+            )
         try:
             numbers = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"{self.name} must be a list or array of numbers: {error}.") from error
+            raise ParameterTypeError(
+                f"{self.name} must be a list or array of numbers: {error}.", self.name
+            ) from error
         if numbers.ndim != 1 or (numbers.size == 0 and not _empty(self.default)):
-            raise ValueError(
-                f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty."
+            raise ParameterError(
+                f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty.",
+                self.name,
             )
         for i, number in enumerate(numbers):
             if not self.range.admits(float(number)):
-                raise ValueError(f"{self.name}[{i}]={number:g} must lie in {self.range}.")
+                raise ParameterError(
+                    f"{self.name}[{i}]={number:g} must lie in {self.range}.", self.name
+                )
             if self.whole and number % 1:
-                raise ValueError(f"{self.name}[{i}]={number:g} must be an integer.")
+                raise ParameterError(f"{self.name}[{i}]={number:g} must be an integer.", self.name)
         if self.whole:
             return [int(number) for number in numbers]
         return value if isinstance(value, (list, np.ndarray)) else numbers.tolist()

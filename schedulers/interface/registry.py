@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..backend.checks import shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.scheduler import Scheduler
 from ..solvers.consistency import CMStochasticIterativeScheduler
 from ..solvers.cosine_dpmsolver import CosineDPMSolverMultistepScheduler
@@ -186,13 +187,17 @@ def from_name(name: str, **config: Any) -> Scheduler:
         ValueError: Nobody is called that; the message lists the closest names.
     """
     if not isinstance(name, str):
-        raise TypeError(f"name={name!r} must be a string such as 'DPM++ 2M Karras'.")
+        raise ParameterTypeError(
+            f"name={name!r} must be a string such as 'DPM++ 2M Karras'.", "name"
+        )
     wanted = _plain(name)
     found = _find(wanted)
     if found is None:
         labels = {_plain(label): label for label in (*SCHEDULERS, *NAMES)}
         close = difflib.get_close_matches(wanted, labels, n=4, cutoff=0.3)
         listed = ", ".join(labels[c] for c in close) or ", ".join(NAMES)
-        raise ValueError(f"name={shown(name)} is not a scheduler; the closest are: {listed}.")
+        raise ParameterError(
+            f"name={shown(name)} is not a scheduler; the closest are: {listed}.", "name"
+        )
     class_name, settings = found
     return SCHEDULERS[class_name](**{**settings, **config})

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..backend.checks import check_floats, check_number, check_real
+from ..backend.errors import ParameterError
 
 #: Largest magnitude of mu, of which exp is taken; the smallest mu of the linear shift.
 MOST_MU, LEAST_LINEAR_MU = 50.0, 1e-6
@@ -90,5 +91,7 @@ def stretch_shift_to_terminal(self: Shifting, t: Array) -> Array:
     check_floats("t", t)
     check_real("t", t, 0.0, 1.0 + 1e-6)  # shifted levels may end an ulp above 1
     if t.ndim != 1 or not len(t):
-        raise ValueError(f"t has shape {tuple(t.shape)}; it must be a non-empty list of levels.")
+        raise ParameterError(
+            f"t has shape {tuple(t.shape)}; it must be a non-empty list of levels.", "t"
+        )
     return stretched(t, self.config["shift_terminal"])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.errors import ParameterError
 from .spacing import Knots, knots_of
 
 Float32 = NDArray[np.float32]
@@ -233,19 +234,24 @@ class NoiseTable:
             return
         late = [t for t in times if t > last]
         if self.assigned and table < train_steps and len(late) > allowed:
-            raise ValueError(
+            raise ParameterError(
                 f"alphas_cumprod holds {table} levels, but the grid asks for t={late[0]:g}: assign "
-                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps."
+                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps.",
+                "alphas_cumprod",
+                "num_train_timesteps",
             )
         if table < train_steps and not self.assigned:
-            raise ValueError(
+            raise ParameterError(
                 f"trained_betas holds {table} betas, but the grid asks for t={late[0]:g}: give "
-                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps."
+                f"one for each of num_train_timesteps={train_steps} steps, or take fewer steps.",
+                "trained_betas",
+                "num_train_timesteps",
             )
         if len(late) > allowed:
-            raise ValueError(
+            raise ParameterError(
                 f"steps_offset={offset!r} leads to t={late[0]:g}, past the last training step "
-                f"{last}: choose a smaller offset."
+                f"{last}: choose a smaller offset.",
+                "steps_offset",
             )
 
     def check_levels(
@@ -273,14 +279,18 @@ class NoiseTable:
         what = "no noise" if rho == 0.0 else "no signal" if rho == np.inf else "no variance"
         where = f"a level with {what}, where a step is not defined"
         if self.assigned:
-            return ValueError(f"alphas_cumprod, as assigned, lead to {where}.")
+            return ParameterError(
+                f"alphas_cumprod, as assigned, lead to {where}.", "alphas_cumprod"
+            )
         if source.trained_betas is not None:
-            return ValueError(f"trained_betas lead to {where}.")
+            return ParameterError(f"trained_betas lead to {where}.", "trained_betas")
         names = ["beta_start", "beta_end", "num_train_timesteps"]
         if source.beta_end > 1.0:
             names = names[1:]
         told = ", ".join(f"{name}={getattr(source, name)!r}" for name in names)
-        return ValueError(f"{told} lead to {where}: choose betas inside (0, 1) and not too many.")
+        return ParameterError(
+            f"{told} lead to {where}: choose betas inside (0, 1) and not too many.", *names
+        )
 
 
 @functools.lru_cache(maxsize=64)

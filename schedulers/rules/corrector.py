@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.coefficients import Coefficients
 from ..core.grid import Grid
 from ..core.level import Call
@@ -193,12 +194,13 @@ class StochasticAdams(Corrected):
         try:
             value = float(tau)
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"tau_func({t:g}) returned {tau!r}; it must return a number."
+            raise ParameterTypeError(
+                f"tau_func({t:g}) returned {tau!r}; it must return a number.", "tau_func"
             ) from error
         if not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(
-                f"tau_func({t:g}) returned {value!r}; it must be finite and not below 0."
+            raise ParameterError(
+                f"tau_func({t:g}) returned {value!r}; it must be finite and not below 0.",
+                "tau_func",
             )
         return value
 

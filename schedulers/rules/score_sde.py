@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..backend.errors import ParameterError
 from ..core.coefficients import Coefficients
 from ..core.grid import Grid
 from ..core.level import Call
@@ -47,7 +48,9 @@ class VarianceExploding(Rule):
         """The coefficients of call ``i``."""
         here, target = past[0].here.sigma, past[0].target.sigma
         if math.isnan(here):
-            raise ValueError(f"discrete_sigmas hold no level for timestep={past[0].t:g}.")
+            raise ParameterError(
+                f"discrete_sigmas hold no level for timestep={past[0].t:g}.", "timestep"
+            )
         if past[0].part < self.correct_steps:
             return Coefficients((1.0,), (), (-2.0 * self.snr**2 * here,), 2.0 * self.snr * here)
         lost = (here - target) * (here + target)

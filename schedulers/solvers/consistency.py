@@ -16,6 +16,7 @@ from ..backend.checks import (
     check_table,
     check_times,
 )
+from ..backend.errors import ParameterError
 from ..core.grid import Grid
 from ..core.scheduler import Levels, Scheduler, unit_variance_input
 from ..facts import papers
@@ -67,7 +68,11 @@ class CMStochasticIterativeScheduler(Scheduler):
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         if sigma_min >= sigma_max:
-            raise ValueError(f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.")
+            raise ParameterError(
+                f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.",
+                "sigma_min",
+                "sigma_max",
+            )
         self.init_noise_sigma = sigma_max
         self.custom_timesteps = False
         self._begin(tensor_format, self._over(range(num_train_timesteps), fresh=True))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backend.arrays import Array, Generator
+from ..backend.errors import ParameterError
 from ..core.exports import Absent, PublicArray
 from ..core.level import Call
 from ..core.rule import StepArguments
@@ -86,8 +87,8 @@ class DDIMScheduler(VpScheduler):
     def _off_schedule(self, value: float) -> int:
         """Any training step will do; its position is counted down from -1."""
         if not 0 <= value < len(self._table) or value != int(value):
-            raise ValueError(
-                f"timestep={value!r} must be an integer in 0..{len(self._table) - 1}."
+            raise ParameterError(
+                f"timestep={value!r} must be an integer in 0..{len(self._table) - 1}.", "timestep"
             )
         return -1 - int(value)
 
@@ -144,7 +145,11 @@ class DDIMScheduler(VpScheduler):
             eta = self._check_step("eta", eta)
             self._check_step("use_clipped_model_output", use_clipped_model_output)
             if eta and variance_noise is not None and generator is not None:
-                raise ValueError("pass either generator or variance_noise, not both.")
+                raise ParameterError(
+                    "pass either generator or variance_noise, not both.",
+                    "generator",
+                    "variance_noise",
+                )
         arguments = (eta, use_clipped_model_output)
         return self._advance(
             model_output, timestep, sample, arguments, generator, variance_noise,

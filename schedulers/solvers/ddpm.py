@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Array, Generator, backend_of
 from ..backend.checks import check_whole, shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.exports import Absent, PublicArray
 from ..core.level import Call
 from ..facts import papers
@@ -103,7 +104,10 @@ class DDPMScheduler(VpScheduler):
     @staticmethod
     def _checked_kind(kind: Any) -> str:
         if not isinstance(kind, str) or kind not in VARIANCES:
-            raise ValueError(f"variance_type={shown(kind)} must be one of {', '.join(VARIANCES)}.")
+            raise ParameterError(
+                f"variance_type={shown(kind)} must be one of {', '.join(VARIANCES)}.",
+                "variance_type",
+            )
         return kind
 
     def _make_rule(self) -> Posterior:
@@ -193,8 +197,9 @@ class DDPMScheduler(VpScheduler):
                 not in the schedule.
         """
         if predict_epsilon is not None and not isinstance(predict_epsilon, (bool, np.bool_)):
-            raise TypeError(
-                f"predict_epsilon={shown(predict_epsilon)} must be True, False or None."
+            raise ParameterTypeError(
+                f"predict_epsilon={shown(predict_epsilon)} must be True, False or None.",
+                "predict_epsilon",
             )
         spread = None
         if self._rule.variance_type in LEARNED:
@@ -224,15 +229,19 @@ class DDPMScheduler(VpScheduler):
         backend = backend_of(model_output, "model_output")
         shape, wanted = tuple(model_output.shape), tuple(sample.shape)
         if len(wanted) < 2:
-            raise ValueError(
+            raise ParameterError(
                 f"sample has shape {wanted}; variance_type={self.variance_type!r} needs a channel "
-                "axis (the second), along which the model returns the variance."
+                "axis (the second), along which the model returns the variance.",
+                "sample",
+                "variance_type",
             )
         doubled = (wanted[0], 2 * wanted[1], *wanted[2:])
         if shape != doubled:
-            raise ValueError(
+            raise ParameterError(
                 f"model_output has shape {shape}; variance_type={self.variance_type!r} needs "
-                f"{doubled}: the prediction, then the variance."
+                f"{doubled}: the prediction, then the variance.",
+                "model_output",
+                "variance_type",
             )
         prediction, variance = backend.split_channels(model_output, wanted[1])
         variance = backend.cast(variance, backend.compute_dtype(variance.dtype))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..backend.arrays import Array, Generator, backend_of
 from ..backend.checks import check_floats, check_pair, check_steps, check_whole, shown
+from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.coefficients import Coefficients
 from ..core.kernel import EPS, X
 from ..core.level import ve_level
@@ -151,9 +152,13 @@ class DPMAdaptiveScheduler(GroupScheduler):
             if not isinstance(attempts, (list, tuple)) or not all(
                 isinstance(whole, Group) for whole in attempts
             ):
-                raise TypeError(f"attempts={shown(attempts)} must be those of a finished run.")
+                raise ParameterTypeError(
+                    f"attempts={shown(attempts)} must be those of a finished run.", "attempts"
+                )
             if not attempts:
-                raise ValueError("attempts is empty; pass scheduler.attempts of a finished run.")
+                raise ParameterError(
+                    "attempts is empty; pass scheduler.attempts of a finished run.", "attempts"
+                )
         self._heed()
         config = self.config
         high, self._lowest = ends(self._table, self._train_steps, *self._levels_asked())
@@ -228,9 +233,10 @@ class DPMAdaptiveScheduler(GroupScheduler):
         """An error for settings that ask for more steps than a run may try."""
         names = ("rtol", "atol", "h_init", "pcoeff", "icoeff", "dcoeff", "accept_safety")
         told = ", ".join(f"{name}={self.config[name]!r}" for name in names)
-        return ValueError(
+        return ParameterError(
             f"{told} ask for more than {MOST_TRIALS} steps: choose larger tolerances or a larger "
-            "h_init, or the controller's usual coefficients (0, 1, 0)."
+            "h_init, or the controller's usual coefficients (0, 1, 0).",
+            *names,
         )
 
     def _order_and_noise(self) -> tuple[int, float]:
@@ -265,7 +271,9 @@ class DPMAdaptiveScheduler(GroupScheduler):
         config = self.config
         self._error = backend.misfit(low, high, before, config["atol"], config["rtol"])
         if not math.isfinite(self._error):
-            raise ValueError(f"model_output at call {i} leads to numbers that are not finite.")
+            raise ParameterError(
+                f"model_output at call {i} leads to numbers that are not finite.", "model_output"
+            )
         accepted = self._controller.judge(self._error)
         if accepted:
             self._low_before = low
@@ -315,10 +323,11 @@ class DPMAdaptiveScheduler(GroupScheduler):
                 break
         i, times = self._locate(timestep), self._grid.times
         if i < len(times) and abs(self._value(timestep) - times[i]) > 1e-2:
-            raise ValueError(
+            raise ParameterError(
                 f"timestep={self._value(timestep):g} is not the next one, {times[i]:g}: the "
                 "error of a step changes the times after it, so read scheduler.timesteps anew for "
-                "each call, or use scheduler.sample."
+                "each call, or use scheduler.sample.",
+                "timestep",
             )
         if self._judges and i < len(times):
             self._judge(model_output, sample, i)
@@ -358,7 +367,9 @@ class DPMAdaptiveScheduler(GroupScheduler):
         ask = asking(denoise)
         check_floats("x", x)
         if callback is not None and not callable(callback):
-            raise TypeError(f"callback={shown(callback)} must be a function or None.")
+            raise ParameterTypeError(
+                f"callback={shown(callback)} must be a function or None.", "callback"
+            )
         self.set_timesteps()
         denoised, counts = None, {"steps": 0, "nfe": 0, "n_accept": 0, "n_reject": 0}
         model = lambda x, level: ask(x, level.sigma)  # noqa: E731
@@ -389,7 +400,9 @@ class DPMAdaptiveScheduler(GroupScheduler):
 def asking(denoise: Callable[..., Array]) -> Callable[[Array, float], Array]:
     """A model of either signature as ``ask(x, sigma)``."""
     if not callable(denoise):
-        raise TypeError(f"denoise={denoise!r} must be a function of a sample and its sigma.")
+        raise ParameterTypeError(
+            f"denoise={denoise!r} must be a function of a sample and its sigma.", "denoise"
+        )
     try:
         arguments = inspect.signature(denoise).parameters.values()
     except ValueError:  # a builtin that does not tell

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..backend.arrays import Array, Generator, backend_of
 from ..backend.checks import check_floats, check_pair, check_ramp, check_sigmas, check_steps
+from ..backend.errors import ParameterError
 from ..backend.output import StepOutput
 from ..core.grid import Request
 from ..core.rule import StepArguments
@@ -100,8 +101,9 @@ class EDMEulerScheduler(EdmScheduler):
             given = check_ramp("sigmas", sigmas) if ramps else check_sigmas(sigmas)
             n, request = len(given) - (not ramps), Request(sigmas=tuple(given.tolist()))
         if num_inference_steps not in (None, n):
-            raise ValueError(
-                f"num_inference_steps={num_inference_steps!r} and sigmas for {n} steps must agree."
+            raise ParameterError(
+                f"num_inference_steps={num_inference_steps!r} and sigmas for {n} steps must agree.",
+                "num_inference_steps",
             )
         self._use(edm_grid(self._dialect(), request, self._final), device)
 
@@ -174,9 +176,11 @@ class EDMEulerScheduler(EdmScheduler):
         backend = backend_of(sample, "sample")
         dtype = backend.compute_dtype(check_pair(model_output, sample, backend))
         if check_floats("pred_original_sample", x0) is not backend or x0.shape != sample.shape:
-            raise ValueError(
+            raise ParameterError(
                 f"pred_original_sample has shape {tuple(x0.shape)}; it must be an array like "
-                f"sample, of shape {tuple(sample.shape)}."
+                f"sample, of shape {tuple(sample.shape)}.",
+                "pred_original_sample",
+                "sample",
             )
         i = self._locate(timestep)
         call = self._call(i)

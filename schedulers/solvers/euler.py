@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import Array, Generator
 from ..backend.checks import check_training_steps
+from ..backend.errors import ParameterError
 from ..core.rule import StepArguments
 from ..facts import papers
 from ..families.sigma import SigmaScheduler
@@ -104,7 +105,11 @@ class EulerDiscreteScheduler(SigmaScheduler):
                 sigma curve or continuous times, or the noise schedule is undefined on the grid.
         """
         if timesteps is not None and self._dialect().continuous:
-            raise ValueError("timesteps cannot be given together with timestep_type='continuous'.")
+            raise ParameterError(
+                "timesteps cannot be given together with timestep_type='continuous'.",
+                "timesteps",
+                "timestep_type",
+            )
         super().set_timesteps(num_inference_steps, device, timesteps, sigmas)
 
     def step(

@@ -16,6 +16,7 @@ from ..backend.checks import (
     check_pair,
     check_steps,
 )
+from ..backend.errors import ParameterError
 from ..backend.output import StepOutput
 from ..core.grid import Grid, Request
 from ..core.scheduler import Levels
@@ -121,8 +122,10 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         config, strength = self.config, None
         if config["use_dynamic_shifting"]:
             if mu is None:
-                raise ValueError(
-                    "mu=None: use_dynamic_shifting=True takes the shift from set_timesteps(mu=...)."
+                raise ParameterError(
+                    "mu=None: use_dynamic_shifting=True takes the shift from set_timesteps(mu=...).",
+                    "mu",
+                    "use_dynamic_shifting",
                 )
             strength = shifting.check_mu(mu, str(config["time_shift_type"]))
         return self._dialect(self._shift)._replace(
@@ -169,9 +172,10 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         n = len(given[0]) if given else check_steps(num_inference_steps, None)
         if any(len(found) != n for found in given) or num_inference_steps not in (None, n):
             lengths = ", ".join(str(len(found)) for found in given)
-            raise ValueError(
+            raise ParameterError(
                 f"num_inference_steps={num_inference_steps!r} and custom timesteps or sigmas of "
-                f"{lengths} entries must agree."
+                f"{lengths} entries must agree.",
+                "num_inference_steps",
             )
         custom = (None if part is None else tuple(part.tolist()) for part in (times, levels))
         self._use(flow_grid(self._shift_dialect(mu), Request(n, *custom)), device)
@@ -252,14 +256,19 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         backend = backend_of(sample, "sample")
         dtype = backend.compute_dtype(check_pair(model_output, sample, backend))
         if self._inverted:
-            raise ValueError("per_token_timesteps cannot be combined with invert_sigmas=True.")
+            raise ParameterError(
+                "per_token_timesteps cannot be combined with invert_sigmas=True.",
+                "per_token_timesteps",
+                "invert_sigmas",
+            )
         if backend_of(times, "per_token_timesteps") is not backend or (
             sample.ndim != 3 or times.shape != sample.shape[:2]
         ):
-            raise ValueError(
+            raise ParameterError(
                 f"per_token_timesteps has shape {tuple(times.shape)}; for a sample of shape "
                 f"(batch, tokens, channels) it must be an array like it of shape (batch, tokens), "
-                f"and sample has shape {tuple(sample.shape)}."
+                f"and sample has shape {tuple(sample.shape)}.",
+                "per_token_timesteps",
             )
         i = self._locate(timestep)
         self._call(i)

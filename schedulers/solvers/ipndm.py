@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import Array
 from ..backend.checks import check_steps
+from ..backend.errors import ParameterError
 from ..core.exports import PublicArray
 from ..core.grid import Grid
 from ..core.scheduler import Levels, Scheduler, plain_step
@@ -84,8 +85,10 @@ class IPNDMScheduler(Scheduler):
         n = check_steps(num_inference_steps, None)
         levels = self._given_levels
         if levels is not None and len(levels) != n + 1:
-            raise ValueError(
-                f"trained_betas holds {len(levels)} levels; num_inference_steps={n} needs {n + 1}."
+            raise ParameterError(
+                f"trained_betas holds {len(levels)} levels; num_inference_steps={n} needs {n + 1}.",
+                "trained_betas",
+                "num_inference_steps",
             )
         self._use(grids.ipndm_grid(levels, n), device)
 

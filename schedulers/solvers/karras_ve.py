@@ -17,6 +17,7 @@ from ..backend.checks import (
     check_steps,
     check_training_steps,
 )
+from ..backend.errors import ParameterError
 from ..backend.output import DerivativeOutput
 from ..core.exports import PublicArray
 from ..core.grid import Grid
@@ -94,7 +95,11 @@ class KarrasVeScheduler(OwnLoopScheduler):
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         if sigma_min >= sigma_max:
-            raise ValueError(f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.")
+            raise ParameterError(
+                f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.",
+                "sigma_min",
+                "sigma_max",
+            )
         self._begin(tensor_format, NOWHERE)
         self.init_noise_sigma = sigma_max
 
@@ -115,7 +120,7 @@ class KarrasVeScheduler(OwnLoopScheduler):
 
     def _refuse_sigmas(self, name: str, value: Any) -> None:
         if value is not None:
-            raise ValueError("sigmas follow from schedule: assign that.")
+            raise ParameterError("sigmas follow from schedule: assign that.", "sigmas")
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Lay out a run of N >= 1 steps.
@@ -272,16 +277,20 @@ class KarrasVeScheduler(OwnLoopScheduler):
         backend, wide, dtype = self._door(model_output, sample_hat, "sample_hat")
         kernel = self._kernel_between(sigma_hat, sigma_prev, backend, dtype)
         if kernel.corrected is None:
-            raise ValueError("sigma_prev=0 must be above 0: a step to 0 is not corrected.")
+            raise ParameterError(
+                "sigma_prev=0 must be above 0: a step to 0 is not corrected.", "sigma_prev"
+            )
         if not alike(sample_prev, sample_hat):
             check_pair(sample_prev, sample_hat, backend, ("sample_prev", "sample_hat"))
         if not alike(derivative, sample_hat) and (
             check_floats("derivative", derivative) is not backend
             or derivative.shape != sample_hat.shape
         ):
-            raise ValueError(
+            raise ParameterError(
                 f"derivative has shape {tuple(derivative.shape)}; it must be an array like "
-                f"sample_hat, of shape {tuple(sample_hat.shape)}."
+                f"sample_hat, of shape {tuple(sample_hat.shape)}.",
+                "derivative",
+                "sample_hat",
             )
         arrays = widened(backend, dtype, sample_hat, model_output, derivative, sample_prev)
         prev, x0 = (backend.total(terms, arrays) for terms in (kernel.corrected, kernel.x0_prev))
@@ -308,9 +317,11 @@ class KarrasVeScheduler(OwnLoopScheduler):
             return kernel
         here, target = self._level(name, sigma_hat), self._level("sigma_prev", sigma_prev)
         if here == 0.0:
-            raise ValueError(f"{name}=0 must be above 0.")
+            raise ParameterError(f"{name}=0 must be above 0.", name)
         if target > here:
-            raise ValueError(f"sigma_prev={target:g} must not be above {name}={here:g}.")
+            raise ParameterError(
+                f"sigma_prev={target:g} must not be above {name}={here:g}.", "sigma_prev", name
+            )
         dt = target - here
         sums = (
             ((1.0, 0), (-dt, 1)),

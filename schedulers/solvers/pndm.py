@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Array
+from ..backend.errors import ParameterError
 from ..core.coefficients import Coefficients
 from ..core.exports import PublicArray
 from ..core.grid import Grid
@@ -231,10 +232,12 @@ class PNDMScheduler(CountedVpScheduler):
         """
         self._require_timesteps("step_prk")
         if self._number >= self._runge:
-            raise ValueError(
+            raise ParameterError(
                 f"skip_prk_steps={self.config['skip_prk_steps']!r} and num_inference_steps="
                 f"{self.num_inference_steps} give {self._runge} Runge-Kutta calls, and "
-                "all were made: go on with step_plms."
+                "all were made: go on with step_plms.",
+                "skip_prk_steps",
+                "num_inference_steps",
             )
         return self.step(model_output, timestep, sample, return_dict)
 
@@ -254,8 +257,9 @@ class PNDMScheduler(CountedVpScheduler):
         """
         self._require_timesteps("step_plms")
         if self._number < self._runge:
-            raise ValueError(
+            raise ParameterError(
                 f"skip_prk_steps=False: the {self._runge} Runge-Kutta calls come first, "
-                "use step_prk or step for them."
+                "use step_prk or step for them.",
+                "skip_prk_steps",
             )
         return self.step(model_output, timestep, sample, return_dict)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend.checks import check_training_steps, shown
+from ..backend.errors import ParameterTypeError
 from ..core.scheduler import Levels, noisy_step
 from ..facts import papers
 from ..families.dpm import CorrectedScheduler
@@ -101,7 +102,9 @@ class SASolverScheduler(CorrectedScheduler):
     @tau_func.setter
     def tau_func(self, tau: Callable[[float], Any]) -> None:
         if not callable(tau):
-            raise TypeError(f"tau_func={shown(tau)} must be a function of the time.")
+            raise ParameterTypeError(
+                f"tau_func={shown(tau)} must be a function of the time.", "tau_func"
+            )
         self._tau = tau
         self._bind()
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import Array, Generator, backend_of, torch_backend
 from ..backend.checks import check_numbers, check_steps, check_training_steps, shown
+from ..backend.errors import ParameterError
 from ..backend.output import SdeOutput
 from ..core.exports import PublicArray
 from ..core.grid import Grid
@@ -155,7 +156,11 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     @staticmethod
     def _check_ends(sigma_min: float, sigma_max: float) -> None:
         if sigma_min >= sigma_max:
-            raise ValueError(f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.")
+            raise ParameterError(
+                f"sigma_min={sigma_min} must be below sigma_max={sigma_max}.",
+                "sigma_min",
+                "sigma_max",
+            )
 
     def calls_of(self, steps: int) -> int:
         """Number of model calls of a run of so many steps, corrections included."""
@@ -169,7 +174,7 @@ class ScoreSdeVeScheduler(ScoreSdeScheduler):
     def _off_schedule(self, value: float) -> int:
         """Any time in [0, 1] will do; its level is counted down from -1."""
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"timestep={shown(value)} must lie in [0, 1].")
+            raise ParameterError(f"timestep={shown(value)} must lie in [0, 1].", "timestep")
         return -1 - int(grids.ve_places(np.array(value), len(self._grid.times)))
 
     def _other_call(self, i: int) -> Call:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import Array, Generator
 from ..backend.checks import check_steps, shown
+from ..backend.errors import ParameterError
 from ..backend.output import SdeOutput
 from ..core.exports import PublicArray
 from ..core.grid import Grid
@@ -66,7 +67,11 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         if beta_min > beta_max:
-            raise ValueError(f"beta_min={beta_min} must not be above beta_max={beta_max}.")
+            raise ParameterError(
+                f"beta_min={beta_min} must not be above beta_max={beta_max}.",
+                "beta_min",
+                "beta_max",
+            )
         self._begin(tensor_format, NOWHERE)
 
     def _make_rule(self) -> VariancePreserving:
@@ -95,8 +100,9 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     def _off_schedule(self, value: float) -> int:
         """A step of Euler-Maruyama follows from any time; an exact one leads to the next."""
         if not self._rule.euler or not 0.0 < value <= 1.0 or not self._level(value).sigma:
-            raise ValueError(
-                f"timestep={shown(value)} (t) is not one of scheduler.timesteps: loop over them."
+            raise ParameterError(
+                f"timestep={shown(value)} (t) is not one of scheduler.timesteps: loop over them.",
+                "timestep",
             )
         # By its bits, counted down from -1.
         return -1 - int(np.float32(value).view(np.int32))
@@ -163,7 +169,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
     def _levels_at(self, times: np.ndarray) -> Levels:
         """Levels of any times in [0, 1]."""
         if times.min() < 0.0 or times.max() > 1.0:
-            raise ValueError(f"timesteps={times.tolist()!r} must lie in [0, 1].")
+            raise ParameterError(f"timesteps={times.tolist()!r} must lie in [0, 1].", "timesteps")
         return self._rule.process.levels(times)
 
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.arrays import host_values
 from ..backend.checks import check_levels, check_one_way
+from ..backend.errors import ParameterError
 from ..core.exports import Setting
 from ..core.grid import Request
 from ..core.scheduler import plain_step
@@ -99,9 +100,11 @@ class UniPCMultistepScheduler(CorrectedScheduler):
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
         if shift_terminal is not None and not use_flow_sigmas:
-            raise ValueError(
+            raise ParameterError(
                 f"shift_terminal={shift_terminal!r} needs use_flow_sigmas=True: it stretches a "
-                "flow's sigmas."
+                "flow's sigmas.",
+                "shift_terminal",
+                "use_flow_sigmas",
             )
         self._begin_dpm(tensor_format)
 
@@ -146,9 +149,10 @@ class UniPCMultistepScheduler(CorrectedScheduler):
             check_levels("sigmas", sigmas, 1.0)
             ramp = tuple(np.array(host_values(sigmas), dtype=np.float64).tolist())
             if num_inference_steps not in (None, len(ramp)):
-                raise ValueError(
+                raise ParameterError(
                     f"num_inference_steps={num_inference_steps!r} does not fit the "
-                    f"{len(ramp)} sigmas: leave it out."
+                    f"{len(ramp)} sigmas: leave it out.",
+                    "num_inference_steps",
                 )
             check_one_way({"sigmas": sigmas, "timesteps": timesteps})
             request = Request(sigmas=ramp)
@@ -160,7 +164,11 @@ class UniPCMultistepScheduler(CorrectedScheduler):
         """The flow shift of a run, if it is not that of the config."""
         if self.config["use_dynamic_shifting"]:
             if mu is None:
-                raise ValueError("mu=None: use_dynamic_shifting=True needs set_timesteps(mu=...).")
+                raise ParameterError(
+                    "mu=None: use_dynamic_shifting=True needs set_timesteps(mu=...).",
+                    "mu",
+                    "use_dynamic_shifting",
+                )
             return shift_of(mu, self.config["time_shift_type"])
         if mu is not None:
             check_mu(mu)
