@@ -49,6 +49,11 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class MayBeEmpty:
+    """A list without entries is a value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slider:
     """How a control shows the number: its reach, its step, and whether it is logarithmic."""
 
@@ -91,6 +96,7 @@ class Parameter:
         call: "init" for the constructor, "step" for the step call.
         whole: Whether a list holds integers; one that is empty by default may be empty.
         function: Whether a function is taken.
+        may_be_empty: Whether a list may be empty.
     """
 
     name: str
@@ -110,6 +116,7 @@ class Parameter:
     call: Literal["init", "step"]
     whole: bool = False
     function: bool = False
+    may_be_empty: bool = False
 
     @property
     def low(self) -> float | None:
@@ -173,9 +180,10 @@ class Parameter:
             raise TypeError(f"{self.name}={value!r} must be a list or array of numbers.")
         try:
             numbers = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise TypeError(f"{self.name} must be a list or array of numbers: {error}.") from error
-        if numbers.ndim != 1 or (numbers.size == 0 and not _empty(self.default)):
+        may_be_empty = self.may_be_empty or _empty(self.default)
+        if numbers.ndim != 1 or (numbers.size == 0 and not may_be_empty):
             raise ValueError(
                 f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty."
             )
@@ -941,6 +949,7 @@ def _describe(
         call=call,
         whole=list[int] in parts,
         function=function,
+        may_be_empty=any(isinstance(note, MayBeEmpty) for note in notes),
     )
 
 

@@ -69,7 +69,7 @@ def calls(name: str) -> Iterator[tuple[str, dict[str, inspect.Parameter]]]:
         if method[0] == "_" or ABOUT_FILES.search(method) or not callable(function):
             continue
         found = dict(inspect.signature(function).parameters)
-        found.pop("self", None)
+        found = {k: p for k, p in found.items() if k != "self" and p.kind is not p.VAR_KEYWORD}
         yield method, found
 
 
