@@ -383,7 +383,12 @@ CHOICES = {
         "`shift` as the checkpoint says",
     ),
     "A distilled model": (
-        ["LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler"],
+        [
+            "LCMScheduler",
+            "FlowMatchLCMScheduler",
+            "TCDScheduler",
+            "CMStochasticIterativeScheduler",
+        ],
         "1 to 8 calls; the one that the model was distilled for",
     ),
     "A network preconditioned as in EDM": (

@@ -174,6 +174,7 @@ PIPELINES = {
     ),
     "FlowMatchEulerDiscreteScheduler": FLOW,
     "FlowMatchHeunDiscreteScheduler": FLOW,
+    "FlowMatchLCMScheduler": FLOW,
 }
 #: Classes that no pipeline can drive, and why.
 NO_PIPELINE = {

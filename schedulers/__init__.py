@@ -47,6 +47,7 @@ _SOLVERS = {
     "TCDScheduler": "tcd",
     "FlowMatchEulerDiscreteScheduler": "flow_match_euler",
     "FlowMatchHeunDiscreteScheduler": "flow_match_heun",
+    "FlowMatchLCMScheduler": "flow_match_lcm",
 }
 #: Further public names of each module.
 _HOMES = {
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from .solvers.flow_match_heun import (
         FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler,
     )
+    from .solvers.flow_match_lcm import FlowMatchLCMScheduler as FlowMatchLCMScheduler
     from .solvers.heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .solvers.ipndm import IPNDMScheduler as IPNDMScheduler
     from .solvers.karras_ve import KarrasVeScheduler as KarrasVeScheduler

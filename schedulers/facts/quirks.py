@@ -120,12 +120,12 @@ def _one_too_many(settings: Settings) -> bool:
 
 def _shifts_twice(settings: Settings) -> bool:
     """A fixed shift, of the scheduler's own grid."""
-    return settings.get("shift") != 1.0 and not settings.get("use_dynamic_shifting")
+    return settings.get("shift", 1.0) != 1.0 and not settings.get("use_dynamic_shifting")
 
 
 def _inverted_noise(settings: Settings) -> bool:
     """Fresh noise on a flow that counts from data."""
-    return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling"))
+    return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling", True))
 
 
 def _no_signal(settings: Settings) -> bool:
@@ -172,6 +172,7 @@ _EDM = (
     "CosineDPMSolverMultistepScheduler",
 )
 
+_SHIFTED_FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler")
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -741,7 +742,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-shift-twice",
         "The shift is applied twice",
-        _FLOW,
+        (*_FLOW, "FlowMatchLCMScheduler"),
         "shift other than 1 without dynamic shifting, and no custom sigmas",
         "The grid runs between ends that are shifted already, and is then shifted again.",
         "The grid runs from 1 to 1/T and is shifted once.",
@@ -762,7 +763,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-custom-times",
         "Custom times and their levels differ",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "set_timesteps(timesteps=...) without sigmas, under a shift",
         "The model is told the times as given, while the levels made of them are shifted.",
         "A time is T times its level.",
@@ -772,7 +773,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-inverted-noise",
         "Signal and noise change places",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "invert_sigmas with scale_noise or stochastic_sampling",
         "With invert_sigmas a sigma is the share of data, but it is used as the share of noise.",
         "An inverted sigma weighs the data.",
@@ -793,11 +794,23 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-stretch-one",
         "A single step cannot be stretched",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "shift_terminal with one step",
         "The only level, 1, is stretched by 0 / 0.",
         "A run of one step starts at 1.",
         "NaN instead of the sample",
+        None,
+        "mathematics",
+        "Crashes and NaN are not reproduced.",
+    ),
+    Quirk(
+        "flow-lcm-late-start",
+        "A run that starts late",
+        ("FlowMatchLCMScheduler",),
+        "custom sigmas or timesteps whose first occurs twice, without set_begin_index",
+        "The run starts at the second place of its first time, and its last call is past the end.",
+        "A run from the start starts at the start.",
+        "an IndexError in the last call",
         None,
         "mathematics",
         "Crashes and NaN are not reproduced.",
@@ -816,7 +829,7 @@ QUIRKS: tuple[Quirk, ...] = (
             "EDMDPMSolverMultistepScheduler",
             "CMStochasticIterativeScheduler",
             "TCDScheduler",
-            "FlowMatchEulerDiscreteScheduler",
+            *_SHIFTED_FLOW,
         ),
         "the last step of a stochastic run, which leads to no noise",
         "Noise is drawn and multiplied by 0; consistency models multiply it by the root of a "

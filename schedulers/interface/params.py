@@ -385,6 +385,22 @@ StochasticSampling = Annotated[
         "Each step goes to the predicted clean sample and back with fresh noise.", "stochasticity"
     ),
 ]
+ScaleFactors = Annotated[
+    list[float] | None,
+    Range(1e-6, 1e4),
+    MayBeEmpty(),
+    About(
+        "Grows the sample as it goes: its height and width in the first step, times the k-th factor, "
+        "are those of the clean sample that step k predicts; one factor fewer than steps.",
+        "scheduler",
+        True,
+    ),
+]
+UpscaleMode = Annotated[
+    Literal["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"]
+    | None,
+    About("How predictions are interpolated where scale_factors are given.", "scheduler", True),
+]
 FinalSigmasType = Annotated[
     Literal["zero", "sigma_min"],
     About("Where the last step ends: at no noise, or at the smallest trained sigma.", "spacing"),

@@ -14,7 +14,6 @@ from ..core.prediction import Reading
 from ..core.rule import Rule, StepArguments, Update
 from .euler import NO_CHURN, churned
 
-
 def euler_row(here: Level, target: Level) -> Coefficients:
     """``x + (sigma_t - sigma) (eps - x0)``: exact where the path is straight."""
     dt = target.sigma - here.sigma
@@ -78,11 +77,13 @@ class FlowEuler(Rule):
         inverted: Whether the public sigmas are the share of data, so that the slope is x0 - eps.
         paper: Whether an inverted sigma is the share of data in the step too; upstream takes it
             for the share of noise.
+        grows: Whether what is read as the data is enlarged before noise is added.
     """
 
     stochastic: bool = False
     inverted: bool = False
     paper: bool = False
+    grows: bool = False
     defaults: ClassVar[StepArguments] = NO_CHURN
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
@@ -94,9 +95,15 @@ class FlowEuler(Rule):
             return Update(read, euler_row(here, target))
         if self.inverted and not self.paper:
             keep = target.sigma
+            if self.grows:
+                read = read._replace(x0_out=-here.alpha)
+                row = Coefficients((0.0,), (keep,), noise=target.alpha)
+                return Update(read, row, rederives=False)
             row = Coefficients((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
             return Update(read, row)
-        return Update(read, Coefficients((0.0,), (target.alpha,), noise=target.sigma))
+        row = Coefficients((0.0,), (target.alpha,), noise=target.sigma)
+        # Inside a run every draw is upstream's, also on the way to a level without noise.
+        return Update(read, row, draws=i + 1 < len(grid), rederives=False)
 
 
 @dataclass(frozen=True)
