@@ -135,6 +135,7 @@ ROWS = (
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
     Row("Flow match LCM", "FlowMatchLCMScheduler", 4),
+    Row("LTX Euler a", "LTXEulerAncestralRFScheduler", 5),
 )
 
 

@@ -379,8 +379,12 @@ CHOICES = {
         "fresh noise in every step; the image changes with the number of steps",
     ),
     "A rectified flow (Flux, Stable Diffusion 3)": (
-        ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
-        "`shift` as the checkpoint says",
+        [
+            "FlowMatchEulerDiscreteScheduler",
+            "FlowMatchHeunDiscreteScheduler",
+            "LTXEulerAncestralRFScheduler",
+        ],
+        "`shift` as the checkpoint says; the last adds fresh noise",
     ),
     "A distilled model": (
         [

@@ -48,6 +48,7 @@ _SOLVERS = {
     "FlowMatchEulerDiscreteScheduler": "flow_match_euler",
     "FlowMatchHeunDiscreteScheduler": "flow_match_heun",
     "FlowMatchLCMScheduler": "flow_match_lcm",
+    "LTXEulerAncestralRFScheduler": "ltx_euler_ancestral",
 }
 #: Further public names of each module.
 _HOMES = {
@@ -135,6 +136,9 @@ if TYPE_CHECKING:
     )
     from .solvers.lcm import LCMScheduler as LCMScheduler
     from .solvers.lms import LMSDiscreteScheduler as LMSDiscreteScheduler
+    from .solvers.ltx_euler_ancestral import (
+        LTXEulerAncestralRFScheduler as LTXEulerAncestralRFScheduler,
+    )
     from .solvers.parallel import DDIMParallelScheduler as DDIMParallelScheduler
     from .solvers.parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .solvers.pndm import PNDMScheduler as PNDMScheduler

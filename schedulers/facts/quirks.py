@@ -173,6 +173,7 @@ _EDM = (
 )
 
 _SHIFTED_FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler")
+_LTX = ("LTXEulerAncestralRFScheduler",)
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -742,7 +743,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-shift-twice",
         "The shift is applied twice",
-        (*_FLOW, "FlowMatchLCMScheduler"),
+        (*_FLOW, "FlowMatchLCMScheduler", *_LTX),
         "shift other than 1 without dynamic shifting, and no custom sigmas",
         "The grid runs between ends that are shifted already, and is then shifted again.",
         "The grid runs from 1 to 1/T and is shifted once.",
@@ -814,6 +815,57 @@ QUIRKS: tuple[Quirk, ...] = (
         None,
         "mathematics",
         "Crashes and NaN are not reproduced.",
+    ),
+    Quirk(
+        "ltx-late-start",
+        "A run that starts late",
+        _LTX,
+        "custom sigmas whose first occurs twice, without set_begin_index",
+        "The run starts at the second place of its first time, and its last call does nothing.",
+        "A run from the start starts at the start.",
+        "of the sigmas 1, 1, 0.5 the first call leads to 0.5",
+        None,
+    ),
+    Quirk(
+        "ltx-silent-step",
+        "Without noise the data weigh too much",
+        _LTX,
+        "s_noise 0 and eta above 0",
+        "The sample is left at sigma_down, and taken for one at sigma_next.",
+        "It shrinks to what the target holds of the data, whether noise is added or not.",
+        "with 5 steps the third ends with 0.87 of the data, where the level holds 0.75",
+        lambda s: s.get("eta", 1.0) > 0.0 >= s.get("s_noise", 1.0),
+    ),
+    Quirk(
+        "ltx-guard",
+        "A divisor is not the signal",
+        _LTX,
+        "eta above 0 and levels within 1e-5 of pure noise",
+        "1e-12 is added to the signal at sigma_down, and to its power, before division by them, "
+        "in float32.",
+        "Nothing is added, or rounded; from noise to noise the weights have a limit.",
+        "from sigma 1 to 1 - 6e-8 the added noise has a variance of 1.00 instead of 0.75",
+        None,
+    ),
+    Quirk(
+        "ltx-times-are-levels",
+        "Times are taken for levels",
+        _LTX,
+        "set_timesteps(timesteps=...)",
+        "The times are used as sigmas.",
+        "A time is T times its level.",
+        "timesteps 500 means sigma 500 and is shown as 500000",
+        None,
+    ),
+    Quirk(
+        "ltx-one-more-time",
+        "A time without a step",
+        _LTX,
+        "set_timesteps(sigmas=...)",
+        "The final level has a time too, and a call past the end returns the sample as it is.",
+        "A run of N steps has N times.",
+        "4 sigmas make 3 steps and 4 calls of the model, the last of which counts for nothing",
+        None,
     ),
     # --- many classes ---
     Quirk(

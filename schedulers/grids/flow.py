@@ -146,6 +146,20 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
 
 
 @functools.lru_cache(1024)
+def given_grid(train_steps: int, levels: tuple[float, ...], shows_end: bool) -> Grid:
+    """The grid along levels that a caller gave, the final one included.
+
+    Args:
+        train_steps: Number of training steps T.
+        levels: The levels.
+        shows_end: Whether the times have an entry for the final level too, as upstream's.
+    """
+    sigmas = np.array(levels, np.float32)
+    times = (sigmas if shows_end else sigmas[:-1]) * np.float32(train_steps)
+    return along(times, sigmas, len(sigmas) - 1)
+
+
+@functools.lru_cache(1024)
 def doubled_grid(dialect: FlowDialect, n: int) -> Grid:
     """The grid of a run by Heun's method, two calls a step but one in the last."""
     levels = shifted(dialect, ramp(dialect, n)).astype(np.float32)

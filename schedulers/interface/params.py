@@ -828,6 +828,22 @@ AncestralEta = Annotated[
         "stochasticity",
     ),
 ]
+FlowEta = Annotated[
+    float,
+    Range(-1e6, 1e6),
+    Slider(0, 1, 0.01),
+    About(
+        "How far each step goes beyond its level before noise leads back up: 0 is deterministic, 1 "
+        "fully ancestral. Upstream takes any number.",
+        "stochasticity",
+    ),
+]
+FlowSNoise = Annotated[
+    float,
+    Range(-1e6, 1e6),
+    Slider(0.9, 1.1, 0.001),
+    About("Factor on the added noise; none is added at 0 or below.", "stochasticity"),
+]
 AdaptiveOrder = Annotated[
     int,
     Range(2, 3),
