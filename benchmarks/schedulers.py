@@ -134,6 +134,8 @@ ROWS = (
     Row("TCD", "TCDScheduler", 8),
     Row("Flow match Euler", "FlowMatchEulerDiscreteScheduler", 2),
     Row("Flow match Heun", "FlowMatchHeunDiscreteScheduler", 2.5),
+    Row("Flow match LCM", "FlowMatchLCMScheduler", 4),
+    Row("LTX Euler a", "LTXEulerAncestralRFScheduler", 5),
 )
 
 

@@ -379,11 +379,20 @@ CHOICES = {
         "fresh noise in every step; the image changes with the number of steps",
     ),
     "A rectified flow (Flux, Stable Diffusion 3)": (
-        ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"],
-        "`shift` as the checkpoint says",
+        [
+            "FlowMatchEulerDiscreteScheduler",
+            "FlowMatchHeunDiscreteScheduler",
+            "LTXEulerAncestralRFScheduler",
+        ],
+        "`shift` as the checkpoint says; the last adds fresh noise",
     ),
     "A distilled model": (
-        ["LCMScheduler", "TCDScheduler", "CMStochasticIterativeScheduler"],
+        [
+            "LCMScheduler",
+            "FlowMatchLCMScheduler",
+            "TCDScheduler",
+            "CMStochasticIterativeScheduler",
+        ],
         "1 to 8 calls; the one that the model was distilled for",
     ),
     "A network preconditioned as in EDM": (

@@ -174,6 +174,12 @@ PIPELINES = {
     ),
     "FlowMatchEulerDiscreteScheduler": FLOW,
     "FlowMatchHeunDiscreteScheduler": FLOW,
+    "FlowMatchLCMScheduler": FLOW,
+    "LTXEulerAncestralRFScheduler": Pipeline(
+        "Lightricks/LTX-Video-0.9.8-13B-distilled",
+        "LTXI2VLongMultiPromptPipeline",
+        'video = pipe(prompt="a lighthouse in fog | the fog lifts").frames[0]',
+    ),
 }
 #: Classes that no pipeline can drive, and why.
 NO_PIPELINE = {

@@ -11,54 +11,62 @@ from typing import TYPE_CHECKING, Any
 
 from .interface import lookup
 
-#: Module of each public name.
+#: Module in ``solvers`` of each scheduler, in the order in which people see them.
+_SOLVERS = {
+    "DDPMScheduler": "ddpm",
+    "DDIMScheduler": "ddim",
+    "DDIMInverseScheduler": "ddim_inverse",
+    "PNDMScheduler": "pndm",
+    "IPNDMScheduler": "ipndm",
+    "DDIMParallelScheduler": "parallel",
+    "DDPMParallelScheduler": "parallel",
+    "EulerDiscreteScheduler": "euler",
+    "EulerAncestralDiscreteScheduler": "euler_ancestral",
+    "HeunDiscreteScheduler": "heun",
+    "LMSDiscreteScheduler": "lms",
+    "KDPM2DiscreteScheduler": "kdpm2",
+    "KDPM2AncestralDiscreteScheduler": "kdpm2_ancestral",
+    "DPMSolverMultistepScheduler": "dpmsolver",
+    "DPMSolverMultistepInverseScheduler": "dpmsolver_inverse",
+    "DPMSolverSinglestepScheduler": "dpmsolver_singlestep",
+    "DPMSolverSDEScheduler": "dpmsolver_sde",
+    "DPMPP2SAncestralScheduler": "dpmpp_2s",
+    "DPMFastScheduler": "dpm_fast",
+    "DPMAdaptiveScheduler": "dpm_adaptive",
+    "DEISMultistepScheduler": "deis",
+    "UniPCMultistepScheduler": "unipc",
+    "SASolverScheduler": "sasolver",
+    "KarrasVeScheduler": "karras_ve",
+    "EDMEulerScheduler": "edm_euler",
+    "EDMDPMSolverMultistepScheduler": "edm_dpmsolver",
+    "ScoreSdeVeScheduler": "score_sde_ve",
+    "ScoreSdeVpScheduler": "score_sde_vp",
+    "CosineDPMSolverMultistepScheduler": "cosine_dpmsolver",
+    "CMStochasticIterativeScheduler": "consistency",
+    "LCMScheduler": "lcm",
+    "TCDScheduler": "tcd",
+    "FlowMatchEulerDiscreteScheduler": "flow_match_euler",
+    "FlowMatchHeunDiscreteScheduler": "flow_match_heun",
+    "FlowMatchLCMScheduler": "flow_match_lcm",
+    "LTXEulerAncestralRFScheduler": "ltx_euler_ancestral",
+}
+#: Further public names of each module.
 _HOMES = {
-    "interface.config": ["ConfigMixin", "FrozenDict"],
-    "solvers.cosine_dpmsolver": ["CosineDPMSolverMultistepScheduler"],
-    "solvers.consistency": ["CMStochasticIterativeScheduler"],
-    "solvers.lcm": ["LCMScheduler"],
-    "solvers.tcd": ["TCDScheduler"],
-    "solvers.ddim": ["DDIMScheduler"],
-    "solvers.ddim_inverse": ["DDIMInverseScheduler"],
-    "solvers.ddpm": ["DDPMScheduler"],
-    "solvers.deis": ["DEISMultistepScheduler"],
-    "solvers.dpm_adaptive": ["DPMAdaptiveScheduler"],
-    "solvers.dpm_fast": ["DPMFastScheduler"],
-    "solvers.dpmpp_2s": ["DPMPP2SAncestralScheduler"],
-    "solvers.dpmsolver": ["DPMSolverMultistepScheduler"],
-    "solvers.dpmsolver_sde": ["DPMSolverSDEScheduler"],
-    "solvers.dpmsolver_inverse": ["DPMSolverMultistepInverseScheduler"],
-    "solvers.dpmsolver_singlestep": ["DPMSolverSinglestepScheduler"],
-    "solvers.edm_dpmsolver": ["EDMDPMSolverMultistepScheduler"],
-    "solvers.edm_euler": ["EDMEulerScheduler"],
-    "solvers.euler": ["EulerDiscreteScheduler"],
-    "solvers.euler_ancestral": ["EulerAncestralDiscreteScheduler"],
-    "solvers.flow_match_euler": ["FlowMatchEulerDiscreteScheduler"],
-    "solvers.flow_match_heun": ["FlowMatchHeunDiscreteScheduler"],
-    "solvers.heun": ["HeunDiscreteScheduler"],
-    "interface.hub": ["HubError", "PushToHubMixin"],
-    "solvers.ipndm": ["IPNDMScheduler"],
-    "solvers.karras_ve": ["KarrasVeScheduler"],
-    "solvers.kdpm2": ["KDPM2DiscreteScheduler"],
-    "solvers.kdpm2_ancestral": ["KDPM2AncestralDiscreteScheduler"],
-    "core.level": ["Level", "Call"],
-    "solvers.lms": ["LMSDiscreteScheduler"],
     "backend.output": ["DerivativeOutput", "SchedulerOutput", "SdeOutput", "StepOutput"],
-    "facts.papers": ["Reference"],
-    "solvers.parallel": ["DDIMParallelScheduler", "DDPMParallelScheduler"],
-    "solvers.pndm": ["PNDMScheduler"],
-    "interface.registry": ["NAMES", "SCHEDULERS", "from_name"],
-    "solvers.sasolver": ["SASolverScheduler"],
-    "core.scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
-    "solvers.unipc": ["UniPCMultistepScheduler"],
-    "solvers.score_sde_ve": ["ScoreSdeVeScheduler"],
-    "solvers.score_sde_vp": ["ScoreSdeVpScheduler"],
-    "core.loop": ["Moment", "drive"],
     "core.coefficients": ["Contributions", "Coefficients", "contributions"],
+    "core.level": ["Level", "Call"],
+    "core.loop": ["Moment", "drive"],
+    "core.scheduler": ["KarrasDiffusionSchedulers", "Scheduler", "SchedulerMixin"],
+    "facts.papers": ["Reference"],
+    "interface.config": ["ConfigMixin", "FrozenDict"],
+    "interface.hub": ["HubError", "PushToHubMixin"],
+    "interface.registry": ["NAMES", "SCHEDULERS", "from_name"],
 }
 #: Modules that are public by themselves.
 _MODULES = {"bridge": "interface.bridge"}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = {name: f"solvers.{module}" for name, module in _SOLVERS.items()} | {
+    name: home for home, names in _HOMES.items() for name in names
+}
 
 if TYPE_CHECKING:
     from .backend.output import DerivativeOutput as DerivativeOutput
@@ -118,6 +126,7 @@ if TYPE_CHECKING:
     from .solvers.flow_match_heun import (
         FlowMatchHeunDiscreteScheduler as FlowMatchHeunDiscreteScheduler,
     )
+    from .solvers.flow_match_lcm import FlowMatchLCMScheduler as FlowMatchLCMScheduler
     from .solvers.heun import HeunDiscreteScheduler as HeunDiscreteScheduler
     from .solvers.ipndm import IPNDMScheduler as IPNDMScheduler
     from .solvers.karras_ve import KarrasVeScheduler as KarrasVeScheduler
@@ -127,6 +136,9 @@ if TYPE_CHECKING:
     )
     from .solvers.lcm import LCMScheduler as LCMScheduler
     from .solvers.lms import LMSDiscreteScheduler as LMSDiscreteScheduler
+    from .solvers.ltx_euler_ancestral import (
+        LTXEulerAncestralRFScheduler as LTXEulerAncestralRFScheduler,
+    )
     from .solvers.parallel import DDIMParallelScheduler as DDIMParallelScheduler
     from .solvers.parallel import DDPMParallelScheduler as DDPMParallelScheduler
     from .solvers.pndm import PNDMScheduler as PNDMScheduler
@@ -156,4 +168,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
 
 
+lookup.homes = {name: f"{__name__}.{_HOME[name]}" for name in _SOLVERS}
 lookup.schedulers = lambda: __getattr__("SCHEDULERS")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..process import resizing
 from .noise import drawn, numpy_noise
 from .protocol import Array, Backend, Dtype, Generator, Sum, Terms, require_values
 
@@ -133,6 +134,12 @@ class NumpyBackend(Backend):
 
     def with_channels(self, x: Array, value: float) -> Array:
         return np.concatenate([x, np.full_like(x, value)], axis=1)
+
+    def sized(self, like: Array, shape: tuple[int, ...]) -> Array:
+        return np.empty(shape, like.dtype)
+
+    def resized(self, x: Array, size: tuple[int, ...], mode: str) -> Array:
+        return resizing.resized(x, size, mode)
 
     def join(self, parts: list[Array]) -> Array:
         return np.concatenate(parts)

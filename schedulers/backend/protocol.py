@@ -189,6 +189,14 @@ class Backend(Protocol):
         """As many channels (axis 1) again, filled with a value."""
         ...
 
+    def sized(self, like: Array, shape: tuple[int, ...]) -> Array:
+        """An array of another shape with whatever values, otherwise like one."""
+        ...
+
+    def resized(self, x: Array, size: tuple[int, ...], mode: str) -> Array:
+        """The last axes interpolated to another size, by a mode of ``process.resizing``."""
+        ...
+
     def join(self, parts: list[Array]) -> Array:
         """Arrays in a row along the first axis."""
         ...

@@ -259,6 +259,12 @@ class TorchBackend(Backend):
     def with_channels(self, x: Array, value: float) -> Array:
         return self.torch.cat([x, self.torch.full_like(x, value)], dim=1)
 
+    def sized(self, like: Array, shape: tuple[int, ...]) -> Array:
+        return like.new_empty(shape)
+
+    def resized(self, x: Array, size: tuple[int, ...], mode: str) -> Array:
+        return self.torch.nn.functional.interpolate(x, size=size, mode=mode)
+
     def join(self, parts: list[Array]) -> Array:
         return self.torch.cat(parts)
 

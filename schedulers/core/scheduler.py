@@ -104,6 +104,9 @@ class Scheduler(ConfigMixin):
     in_diffusers: ClassVar[bool] = True
     #: Parameters of the constructor of which none may be below the number of steps.
     bounds_steps: ClassVar[tuple[str, ...]] = ()
+    #: Whether any numbers are taken for custom levels, and calls past the end, as upstream takes
+    #: them; not under ``compat="paper"``.
+    lenient: ClassVar[bool] = False
     #: Whether a run goes from a clean sample up to noise.
     ascends: ClassVar[bool] = False
     #: Model calls per step, which pipelines multiply indices with.

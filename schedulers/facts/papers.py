@@ -162,6 +162,14 @@ STABLE_DIFFUSION_3 = Reference(
     2024,
     "2403.03206",
 )
+LTX_VIDEO = Reference(
+    "LTX-Video: Realtime Video Latent Diffusion",
+    "Yoav HaCohen, Nisan Chiprut, Benny Brazowski, Daniel Shalem, Dudu Moshe, Eitan Richardson, "
+    "Eran Levin, Guy Shiran, Nir Zabari, Ori Gordon, Poriya Panet, Sapir Weissbuch, "
+    "Victor Kulikov, Yaki Bitterman, Zeev Melumian, Ofir Bibi",
+    2024,
+    "2501.00103",
+)
 STABLE_AUDIO = Reference(
     "Stable Audio Open",
     "Zach Evans, Julian D. Parker, CJ Carr, Zack Zukowski, Josiah Taylor, Jordi Pons",

@@ -121,12 +121,12 @@ def _one_too_many(settings: Settings) -> bool:
 
 def _shifts_twice(settings: Settings) -> bool:
     """A fixed shift, of the scheduler's own grid."""
-    return settings.get("shift") != 1.0 and not settings.get("use_dynamic_shifting")
+    return settings.get("shift", 1.0) != 1.0 and not settings.get("use_dynamic_shifting")
 
 
 def _inverted_noise(settings: Settings) -> bool:
     """Fresh noise on a flow that counts from data."""
-    return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling"))
+    return bool(settings.get("invert_sigmas") and settings.get("stochastic_sampling", True))
 
 
 def _no_signal(settings: Settings) -> bool:
@@ -174,6 +174,8 @@ _EDM = (
     "CosineDPMSolverMultistepScheduler",
 )
 
+_SHIFTED_FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler")
+_LTX = ("LTXEulerAncestralRFScheduler",)
 _FLOW = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -780,7 +782,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-shift-twice",
         "The shift is applied twice",
-        _FLOW,
+        (*_FLOW, "FlowMatchLCMScheduler", *_LTX),
         "shift other than 1 without dynamic shifting, and no custom sigmas",
         "The grid runs between ends that are shifted already, and is then shifted again.",
         "The grid runs from 1 to 1/T and is shifted once.",
@@ -801,7 +803,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-custom-times",
         "Custom times and their levels differ",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "set_timesteps(timesteps=...) without sigmas, under a shift",
         "The model is told the times as given, while the levels made of them are shifted.",
         "A time is T times its level.",
@@ -811,7 +813,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-inverted-noise",
         "Signal and noise change places",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "invert_sigmas with scale_noise or stochastic_sampling",
         "With invert_sigmas a sigma is the share of data, but it is used as the share of noise.",
         "An inverted sigma weighs the data.",
@@ -832,7 +834,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "flow-stretch-one",
         "A single step cannot be stretched",
-        _FLOW[:1],
+        _SHIFTED_FLOW,
         "shift_terminal with one step",
         "The only level, 1, is stretched by 0 / 0.",
         "A run of one step starts at 1.",
@@ -840,6 +842,79 @@ QUIRKS: tuple[Quirk, ...] = (
         None,
         "mathematics",
         "Crashes and NaN are not reproduced.",
+    ),
+    Quirk(
+        "flow-lcm-late-start",
+        "A run that starts late",
+        ("FlowMatchLCMScheduler",),
+        "custom sigmas or timesteps whose first occurs twice, without set_begin_index",
+        "The run starts at the second place of its first time, and its last call is past the end.",
+        "A run from the start starts at the start.",
+        "an IndexError in the last call",
+        None,
+        "mathematics",
+        "Crashes and NaN are not reproduced.",
+    ),
+    Quirk(
+        "flow-any-levels",
+        "Custom levels may be anything",
+        ("FlowMatchLCMScheduler", *_LTX),
+        "set_timesteps(sigmas=...) or (timesteps=...)",
+        "Levels may rise, repeat, be 0 or lie outside (0, 1].",
+        "Levels descend inside (0, 1].",
+        "sigmas 2 and -1 make a run, in which alpha is -1 and 2",
+        None,
+    ),
+    Quirk(
+        "ltx-late-start",
+        "A run that starts late",
+        _LTX,
+        "custom sigmas whose first occurs twice, without set_begin_index",
+        "The run starts at the second place of its first time, and its last call does nothing.",
+        "A run from the start starts at the start.",
+        "of the sigmas 1, 1, 0.5 the first call leads to 0.5",
+        None,
+    ),
+    Quirk(
+        "ltx-silent-step",
+        "Without noise the data weigh too much",
+        _LTX,
+        "s_noise 0 and eta above 0",
+        "The sample is left at sigma_down, and taken for one at sigma_next.",
+        "It shrinks to what the target holds of the data, whether noise is added or not.",
+        "with 5 steps the third ends with 0.87 of the data, where the level holds 0.75",
+        lambda s: s.get("eta", 1.0) > 0.0 >= s.get("s_noise", 1.0),
+    ),
+    Quirk(
+        "ltx-guard",
+        "A divisor is not the signal",
+        _LTX,
+        "eta above 0 and levels within 1e-5 of pure noise",
+        "1e-12 is added to the signal at sigma_down, and to its power, before division by them, "
+        "in float32.",
+        "Nothing is added, or rounded; from noise to noise the weights have a limit.",
+        "from sigma 1 to 1 - 6e-8 the added noise has a variance of 1.00 instead of 0.75",
+        None,
+    ),
+    Quirk(
+        "ltx-times-are-levels",
+        "Times are taken for levels",
+        _LTX,
+        "set_timesteps(timesteps=...)",
+        "The times are used as sigmas.",
+        "A time is T times its level.",
+        "timesteps 500 means sigma 500 and is shown as 500000",
+        None,
+    ),
+    Quirk(
+        "ltx-one-more-time",
+        "A time without a step",
+        _LTX,
+        "set_timesteps(sigmas=...)",
+        "The final level has a time too, and a call past the end returns the sample as it is.",
+        "A run of N steps has N times.",
+        "4 sigmas make 3 steps and 4 calls of the model, the last of which counts for nothing",
+        None,
     ),
     # --- many classes ---
     Quirk(
@@ -855,7 +930,7 @@ QUIRKS: tuple[Quirk, ...] = (
             "EDMDPMSolverMultistepScheduler",
             "CMStochasticIterativeScheduler",
             "TCDScheduler",
-            "FlowMatchEulerDiscreteScheduler",
+            *_SHIFTED_FLOW,
         ),
         "the last step of a stochastic run, which leads to no noise",
         "Noise is drawn and multiplied by 0; consistency models multiply it by the root of a "

@@ -32,6 +32,7 @@ class FlowDialect(NamedTuple):
         curve_low: Lower end of the curve that the config gives.
         curve_high: Upper end, likewise.
         inverted: Whether sigmas are the share of data.
+        wide: Whether levels may lie outside (0, 1].
     """
 
     train_steps: int
@@ -46,6 +47,7 @@ class FlowDialect(NamedTuple):
     curve_low: float | None = None
     curve_high: float | None = None
     inverted: bool = False
+    wide: bool = False
 
 
 def along(
@@ -95,6 +97,12 @@ def shifted(dialect: FlowDialect, levels: Arrays) -> Arrays:
         return levels
     low = float(levels[-1]) if dialect.curve_low is None else dialect.curve_low
     high = float(levels[0]) if dialect.curve_high is None else dialect.curve_high
+    least = 0.0 if dialect.curve == "use_karras_sigmas" else 5e-324
+    if dialect.curve != "use_beta_sigmas" and min(low, high) < least:
+        raise ValueError(
+            f"{dialect.curve}=True cannot lead from sigma={high:g} to sigma={low:g}: choose "
+            "sigmas above 0."
+        )
     return np.asarray(spacing.CURVES[dialect.curve](high, low, len(levels)))
 
 
@@ -103,7 +111,7 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
     """The grid of a run by Euler's method.
 
     Raises:
-        ValueError: A level lies outside (0, 1] in float32.
+        ValueError: A level lies outside (0, 1] in float32, or is no number.
     """
     total = np.float32(dialect.train_steps)
     given: list[Any] = [request.timesteps, request.sigmas]
@@ -120,6 +128,8 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
         times = levels * total
     grid = along(times, spacing.ended(levels, final), len(times), 1, dialect.inverted)
     inside = (grid.sigma > 0.0) & (grid.sigma <= 1.0)
+    if dialect.wide:
+        inside = np.isfinite(grid.sigma)
     if not inside.all():
         told = {
             "shift": dialect.shift,
@@ -134,6 +144,20 @@ def flow_grid(dialect: FlowDialect, request: Request) -> Grid:
             *told,
         )
     return grid
+
+
+@functools.lru_cache(1024)
+def given_grid(train_steps: int, levels: tuple[float, ...], shows_end: bool) -> Grid:
+    """The grid along levels that a caller gave, the final one included.
+
+    Args:
+        train_steps: Number of training steps T.
+        levels: The levels.
+        shows_end: Whether the times have an entry for the final level too, as upstream's.
+    """
+    sigmas = np.array(levels, np.float32)
+    times = (sigmas if shows_end else sigmas[:-1]) * np.float32(train_steps)
+    return along(times, sigmas, len(sigmas) - 1)
 
 
 @functools.lru_cache(1024)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-#: All schedulers by their names; the package sets it.
+#: The module of each scheduler, in the registry's order; the package sets it, as it does the next.
+homes: Mapping[str, str] = {}
+#: All schedulers by their names.
 schedulers: Callable[[], Mapping[str, type[Any]]] = dict
 
 

@@ -50,6 +50,11 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class MayBeEmpty:
+    """A list without entries is a value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slider:
     """How a control shows the number: its reach, its step, and whether it is logarithmic."""
 
@@ -92,6 +97,7 @@ class Parameter:
         call: "init" for the constructor, "step" for the step call.
         whole: Whether a list holds integers; one that is empty by default may be empty.
         function: Whether a function is taken.
+        may_be_empty: Whether a list may be empty.
     """
 
     name: str
@@ -111,6 +117,7 @@ class Parameter:
     call: Literal["init", "step"]
     whole: bool = False
     function: bool = False
+    may_be_empty: bool = False
 
     @property
     def low(self) -> float | None:
@@ -182,11 +189,12 @@ class Parameter:
             )
         try:
             numbers = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ParameterTypeError(
                 f"{self.name} must be a list or array of numbers: {error}.", self.name
             ) from error
-        if numbers.ndim != 1 or (numbers.size == 0 and not _empty(self.default)):
+        may_be_empty = self.may_be_empty or _empty(self.default)
+        if numbers.ndim != 1 or (numbers.size == 0 and not may_be_empty):
             raise ParameterError(
                 f"{self.name} has shape {numbers.shape}; it must be one-dimensional, not empty.",
                 self.name,
@@ -390,6 +398,22 @@ StochasticSampling = Annotated[
     About(
         "Each step goes to the predicted clean sample and back with fresh noise.", "stochasticity"
     ),
+]
+ScaleFactors = Annotated[
+    list[float] | None,
+    Range(1e-6, 1e4),
+    MayBeEmpty(),
+    About(
+        "Grows the sample as it goes: its height and width in the first step, times the k-th factor, "
+        "are those of the clean sample that step k predicts; one factor fewer than steps.",
+        "scheduler",
+        True,
+    ),
+]
+UpscaleMode = Annotated[
+    Literal["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"]
+    | None,
+    About("How predictions are interpolated where scale_factors are given.", "scheduler", True),
 ]
 FinalSigmasType = Annotated[
     Literal["zero", "sigma_min"],
@@ -818,6 +842,22 @@ AncestralEta = Annotated[
         "stochasticity",
     ),
 ]
+FlowEta = Annotated[
+    float,
+    Range(-1e6, 1e6),
+    Slider(0, 1, 0.01),
+    About(
+        "How far each step goes beyond its level before noise leads back up: 0 is deterministic, 1 "
+        "fully ancestral. Upstream takes any number.",
+        "stochasticity",
+    ),
+]
+FlowSNoise = Annotated[
+    float,
+    Range(-1e6, 1e6),
+    Slider(0.9, 1.1, 0.001),
+    About("Factor on the added noise; none is added at 0 or below.", "stochasticity"),
+]
 AdaptiveOrder = Annotated[
     int,
     Range(2, 3),
@@ -955,6 +995,7 @@ def _describe(
         call=call,
         whole=list[int] in parts,
         function=function,
+        may_be_empty=any(isinstance(note, MayBeEmpty) for note in notes),
     )
 
 

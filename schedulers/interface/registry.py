@@ -5,86 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from ..backend.checks import shown
 from ..backend.errors import ParameterError, ParameterTypeError
 from ..core.scheduler import Scheduler
-from ..solvers.consistency import CMStochasticIterativeScheduler
-from ..solvers.cosine_dpmsolver import CosineDPMSolverMultistepScheduler
-from ..solvers.ddim import DDIMScheduler
-from ..solvers.ddim_inverse import DDIMInverseScheduler
-from ..solvers.ddpm import DDPMScheduler
-from ..solvers.deis import DEISMultistepScheduler
-from ..solvers.dpm_adaptive import DPMAdaptiveScheduler
-from ..solvers.dpm_fast import DPMFastScheduler
-from ..solvers.dpmpp_2s import DPMPP2SAncestralScheduler
-from ..solvers.dpmsolver import DPMSolverMultistepScheduler
-from ..solvers.dpmsolver_inverse import DPMSolverMultistepInverseScheduler
-from ..solvers.dpmsolver_sde import DPMSolverSDEScheduler
-from ..solvers.dpmsolver_singlestep import DPMSolverSinglestepScheduler
-from ..solvers.edm_dpmsolver import EDMDPMSolverMultistepScheduler
-from ..solvers.edm_euler import EDMEulerScheduler
-from ..solvers.euler import EulerDiscreteScheduler
-from ..solvers.euler_ancestral import EulerAncestralDiscreteScheduler
-from ..solvers.flow_match_euler import FlowMatchEulerDiscreteScheduler
-from ..solvers.flow_match_heun import FlowMatchHeunDiscreteScheduler
-from ..solvers.heun import HeunDiscreteScheduler
-from ..solvers.ipndm import IPNDMScheduler
-from ..solvers.karras_ve import KarrasVeScheduler
-from ..solvers.kdpm2 import KDPM2DiscreteScheduler
-from ..solvers.kdpm2_ancestral import KDPM2AncestralDiscreteScheduler
-from ..solvers.lcm import LCMScheduler
-from ..solvers.lms import LMSDiscreteScheduler
-from ..solvers.parallel import DDIMParallelScheduler, DDPMParallelScheduler
-from ..solvers.pndm import PNDMScheduler
-from ..solvers.sasolver import SASolverScheduler
-from ..solvers.score_sde_ve import ScoreSdeVeScheduler
-from ..solvers.score_sde_vp import ScoreSdeVpScheduler
-from ..solvers.tcd import TCDScheduler
-from ..solvers.unipc import UniPCMultistepScheduler
+from . import lookup
 
+#: Every scheduler by its name, in the order of the package's table.
 SCHEDULERS: Mapping[str, type[Scheduler]] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            DDPMScheduler,
-            DDIMScheduler,
-            DDIMInverseScheduler,
-            PNDMScheduler,
-            IPNDMScheduler,
-            DDIMParallelScheduler,
-            DDPMParallelScheduler,
-            EulerDiscreteScheduler,
-            EulerAncestralDiscreteScheduler,
-            HeunDiscreteScheduler,
-            LMSDiscreteScheduler,
-            KDPM2DiscreteScheduler,
-            KDPM2AncestralDiscreteScheduler,
-            DPMSolverMultistepScheduler,
-            DPMSolverMultistepInverseScheduler,
-            DPMSolverSinglestepScheduler,
-            DPMSolverSDEScheduler,
-            DPMPP2SAncestralScheduler,
-            DPMFastScheduler,
-            DPMAdaptiveScheduler,
-            DEISMultistepScheduler,
-            UniPCMultistepScheduler,
-            SASolverScheduler,
-            KarrasVeScheduler,
-            EDMEulerScheduler,
-            EDMDPMSolverMultistepScheduler,
-            ScoreSdeVeScheduler,
-            ScoreSdeVpScheduler,
-            CosineDPMSolverMultistepScheduler,
-            CMStochasticIterativeScheduler,
-            LCMScheduler,
-            TCDScheduler,
-            FlowMatchEulerDiscreteScheduler,
-            FlowMatchHeunDiscreteScheduler,
-        )
-    }
+    {name: getattr(import_module(home), name) for name, home in lookup.homes.items()}
 )
 
 _KARRAS = {"use_karras_sigmas": True}

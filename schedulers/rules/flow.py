@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from ..core.coefficients import Coefficients
 from ..core.grid import Grid
@@ -13,6 +15,13 @@ from ..core.level import Call, Level
 from ..core.prediction import Reading
 from ..core.rule import Rule, StepArguments, Update
 from .euler import NO_CHURN, churned
+
+#: A float, or a number of NumPy that has the precision of upstream.
+Number = Any
+#: Below this sigma upstream's ancestral step takes a level for clean.
+CLEAN = 1e-8
+#: What upstream's ancestral step adds to the signal and its power before it divides by them.
+GUARD = 1e-12
 
 
 def euler_row(here: Level, target: Level) -> Coefficients:
@@ -27,6 +36,28 @@ def churn(here: Level, sigma_hat: float) -> tuple[float, float]:
         return 1.0, 0.0
     keep = (1.0 - sigma_hat) / here.alpha
     return keep, math.sqrt(max(0.0, sigma_hat**2 - (keep * here.sigma) ** 2))
+
+
+def ancestral_weights(
+    sigma: Number, target: Number, eta: float, guard: float = 0.0
+) -> tuple[float, float, float]:
+    """``(keep, scale, std)`` of Euler's method past a target, and of what leads back up.
+
+    ``keep x + (1 - keep) x0`` lies at sigma_down; ``scale`` times that, and ``std z``, lies at the
+    target. All in the precision of the levels.
+
+    Args:
+        sigma: Level at which the model was asked.
+        target: Level to reach.
+        eta: How far past the target.
+        guard: Added to what is divided by.
+    """
+    down = target * (1.0 + (target / sigma - 1.0) * eta)
+    share, below = 1.0 - target, 1.0 - down
+    if share == 0.0:
+        return float(down / sigma), 0.0, float(target)  # pure noise, from wherever
+    up = target**2 - down**2 * share**2 / (below**2 + guard)
+    return float(down / sigma), float(share / (below + guard)), math.sqrt(max(0.0, float(up)))
 
 
 def heun_row(
@@ -80,12 +111,14 @@ class FlowEuler(Rule):
             (``flow-inverted-noise``).
         token_sign: What the output is multiplied by where each token has a time of its own, -1 as
             upstream (``flow-token-sign``).
+        grows: Whether what is read as the data is enlarged before noise is added.
     """
 
     stochastic: bool = False
     inverted: bool = False
     swaps: bool = False
     token_sign: float = 1.0
+    grows: bool = False
     defaults: ClassVar[StepArguments] = NO_CHURN
 
     def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
@@ -97,9 +130,57 @@ class FlowEuler(Rule):
             return Update(read, euler_row(here, target))
         if self.inverted and self.swaps:
             keep = target.sigma
+            if self.grows:
+                read = read._replace(x0_out=-here.alpha)
+                row = Coefficients((0.0,), (keep,), noise=target.alpha)
+                return Update(read, row, rederives=False)
             row = Coefficients((keep,), (-keep * here.alpha,), (keep * here.alpha,), target.alpha)
             return Update(read, row)
-        return Update(read, Coefficients((0.0,), (target.alpha,), noise=target.sigma))
+        row = Coefficients((0.0,), (target.alpha,), noise=target.sigma)
+        # Inside a run every draw is upstream's, also on the way to a level without noise.
+        return Update(read, row, draws=i + 1 < len(grid), rederives=False)
+
+
+@dataclass(frozen=True)
+class FlowAncestral(Rule):
+    """Euler down past the target, then the path's own weights of data and fresh noise back up.
+
+    Attributes:
+        eta: How far past the target, 0 for not at all.
+        s_noise: Factor on the noise.
+        silent: Whether without noise the sample is left at sigma_down, instead of shrinking to the
+            target (``ltx-silent-step``).
+        guard: Added to what is divided by, in float32; 0 for nothing, and no rounding
+            (``ltx-guard``).
+    """
+
+    eta: float
+    s_noise: float
+    silent: bool = False
+    guard: float = 0.0
+
+    def update(self, grid: Grid, i: int, past: Sequence[Call], arguments: StepArguments) -> Update:
+        """What call ``i`` does; past the end nothing."""
+        here, target = past[0].here, past[0].target
+        read = Reading(1.0, -here.sigma, 1.0, here.alpha)
+        if i >= len(grid):
+            return Update(read, Coefficients((1.0,)))
+        if abs(target.sigma) < CLEAN:
+            return Update(read, Coefficients((0.0,), (1.0,)))
+        number = np.float32 if self.guard else float
+        if not here.sigma:
+            raise ZeroDivisionError
+        with np.errstate(all="ignore"):
+            levels = number(here.sigma), number(target.sigma)
+            keep, scale, up = ancestral_weights(*levels, self.eta, self.guard)
+        if not math.isfinite(keep + scale):
+            raise OverflowError
+        noisy = self.eta > 0.0 and self.s_noise > 0.0
+        if not noisy and (self.silent or self.eta <= 0.0):
+            return Update(read, Coefficients((keep,), (1.0 - keep,)))
+        noise = up * max(self.s_noise, 0.0)
+        row = Coefficients((scale * keep,), (scale * (1.0 - keep),), noise=noise)
+        return Update(read, row, draws=noisy and self.guard > 0.0)
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Array, Generator, backend_of
-from ..backend.checks import (
-    CURVES,
-    check_curves,
-    check_levels,
-    check_number,
-    check_pair,
-    check_steps,
-)
+from ..backend.checks import check_pair
 from ..backend.errors import ParameterError
 from ..backend.output import StepOutput
-from ..core.grid import Grid, Request
-from ..core.scheduler import Levels
 from ..facts import papers
-from ..families.flow import FlowScheduler
-from ..grids.flow import FlowDialect, along, flow_grid
+from ..families.flow import ShiftedFlowScheduler
 from ..interface import params as p
 from ..interface.config import configured
-from ..process import shifting
 from ..rules.euler import NO_CHURN
 from ..rules.flow import FlowEuler
 
@@ -33,7 +22,7 @@ from ..rules.flow import FlowEuler
 LEVEL_GAP = 1e-6
 
 
-class FlowMatchEulerDiscreteScheduler(FlowScheduler):
+class FlowMatchEulerDiscreteScheduler(ShiftedFlowScheduler):
     r"""Euler's method on ``dx / d sigma = eps - x0``, the straight path of a rectified flow.
 
         x_next = x + (sigma_next - sigma) out,   x0 = x - sigma out
@@ -59,7 +48,6 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         "Eq. 23; rectified flow, arXiv 2209.03003; flow matching, arXiv 2210.02747."
     )
     _noise_in_float32 = True
-    _reads_foreign = frozenset({"sigma_min", "sigma_max"})
     _rule: FlowEuler
 
     @configured
@@ -83,12 +71,7 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
         tensor_format: p.TensorFormat = None,
     ) -> None:
         """Parameters as in diffusers; see ``parameters()`` for ranges and effects."""
-        check_curves(self.config)
-        self._shift = shift
-        self._begin_flow(tensor_format, 1.0 if use_dynamic_shifting else shift)
-
-    time_shift = shifting.time_shift
-    stretch_shift_to_terminal = shifting.stretch_shift_to_terminal
+        self._begin_shifted(tensor_format)
 
     def _make_rule(self) -> FlowEuler:
         stochastic = bool(self.config["stochastic_sampling"])
@@ -99,98 +82,6 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
             self.follows("flow-inverted-noise"),
             -1.0 if negates else 1.0,
         )
-
-    # --- the grid -----------------------------------------------------------------------------
-
-    @property
-    def shift(self) -> float:
-        """The shift s of the next ``set_timesteps``."""
-        return self._shift
-
-    def set_shift(self, shift: float) -> None:
-        """Use another shift from the next ``set_timesteps`` on.
-
-        Raises:
-            TypeError: It is not a number.
-            ValueError: It is out of range.
-        """
-        described = next(entry for entry in self.parameters() if entry.name == "shift")
-        self._shift = described.check(shift)
-
-    def _shift_dialect(self, mu: float | None) -> FlowDialect:
-        """What config, attributes and mu mean by a number of steps."""
-        config, strength = self.config, None
-        if config["use_dynamic_shifting"]:
-            if mu is None:
-                raise ParameterError(
-                    "mu=None: use_dynamic_shifting=True takes the shift from set_timesteps(mu=...).",
-                    "mu",
-                    "use_dynamic_shifting",
-                )
-            strength = shifting.check_mu(mu, str(config["time_shift_type"]))
-        return self._dialect(self._shift)._replace(
-            strength=strength,
-            terminal=config["shift_terminal"],
-            curve=next((name for name in CURVES if self._setting(name)), None),
-            curve_low=self._setting("sigma_min"),
-            curve_high=self._setting("sigma_max"),
-            inverted=self._inverted,
-        )
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: Any = None,
-        sigmas: Sequence[float] | None = None,
-        mu: float | None = None,
-        timesteps: Sequence[float] | None = None,
-    ) -> None:
-        """Lay out a run, from a number of steps, from levels, from times, or from both.
-
-        Args:
-            num_inference_steps: Number of steps N; with custom levels or times their number.
-            device: Where ``timesteps`` go (torch only).
-            sigmas: Custom levels, strictly descending in (0, 1], without the final 0. They are
-                shifted like the scheduler's own; a sigma curve keeps their ends only.
-            mu: Sets the shift where ``use_dynamic_shifting`` is on; else not used.
-            timesteps: Custom times, strictly descending in (0, T]. The model is told these. The
-                levels are ``sigmas``, or else the times over T, shifted as well (not under
-                ``compat="paper"``, where a time is T times its level).
-
-        Raises:
-            TypeError: A wrong type.
-            ValueError: Nothing to go by, numbers that contradict each other, out of range or not
-                descending, no ``mu`` under dynamic shifting, or times beside a sigma curve.
-        """
-        self._heed()
-        check_curves(self._settings, timesteps)
-        if mu is not None:
-            check_number("mu", mu, -shifting.MOST_MU, shifting.MOST_MU)
-        times = None if timesteps is None else check_levels("timesteps", timesteps, len(self))
-        levels = None if sigmas is None else check_levels("sigmas", sigmas, 1)
-        given = [found for found in (times, levels) if found is not None]
-        n = len(given[0]) if given else check_steps(num_inference_steps, None)
-        if any(len(found) != n for found in given) or num_inference_steps not in (None, n):
-            lengths = ", ".join(str(len(found)) for found in given)
-            raise ParameterError(
-                f"num_inference_steps={num_inference_steps!r} and custom timesteps or sigmas of "
-                f"{lengths} entries must agree.",
-                "num_inference_steps",
-            )
-        custom = (None if part is None else tuple(part.tolist()) for part in (times, levels))
-        self._use(flow_grid(self._shift_dialect(mu), Request(n, *custom)), device)
-
-    def _along(self, held: Mapping[str, np.ndarray]) -> Grid:
-        return along(held["timesteps"], held["sigmas"], self._grid.steps, 1, self._inverted)
-
-    @property
-    def _inverted(self) -> bool:
-        """Whether sigmas are the share of data."""
-        return bool(self.config["invert_sigmas"])
-
-    def _levels_at(self, times: np.ndarray) -> Levels:
-        alpha, sigma = super()._levels_at(times)
-        return (sigma, alpha) if self._inverted and self._rule.swaps else (alpha, sigma)
 
     # --- the step -----------------------------------------------------------------------------
 
@@ -290,15 +181,9 @@ class FlowMatchEulerDiscreteScheduler(FlowScheduler):
 
     @classmethod
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """What upstream takes and does not use, and what only a pipeline sets."""
+        """What upstream takes and does not use."""
         unused = dict.fromkeys(
             ("s_churn", "s_tmin", "s_tmax", "s_noise"),
             "the rule has no churn; stochastic_sampling adds noise.",
         )
-        for name in ("base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len"):
-            unused[name] = "only pipelines read it, to choose mu."
-        for name in ("use_dynamic_shifting", "time_shift_type"):
-            unused[name] = "only set_timesteps(mu=...) uses it."
-        if values.get("use_dynamic_shifting"):
-            unused["shift"] = "mu takes its place."
-        return unused
+        return unused | super()._inert(values)

@@ -32,6 +32,11 @@ def make(name: str, steps: int = STEPS, /, **config: object) -> SchedulerLike:
     return scheduler
 
 
+def strictly(name: str) -> dict[str, object]:
+    """The setting under which a class refuses what makes no sense, though upstream takes it."""
+    return {"compat": "paper"} if SCHEDULERS[name].lenient else {}
+
+
 def lay_out(scheduler: SchedulerLike, steps: int) -> None:
     """Set the grid for a run."""
     scheduler.set_timesteps(steps)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from schedulers import SCHEDULERS
-from tests.laws.driver import NAMES, SchedulerLike, make, noise, walk
+from tests.laws.driver import NAMES, SchedulerLike, make, noise, strictly, walk
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 #: Where upstream takes something else for sigmas, or takes them on a flow only.
@@ -53,7 +53,7 @@ def on_training_steps() -> list[str]:
 @pytest.mark.parametrize("name", on_training_steps())
 def test_custom_times_are_visited(name: str) -> None:
     for given in (TIMES, np.array(TIMES), torch.tensor(TIMES)):
-        scheduler = fresh(name, timesteps=given)
+        scheduler = fresh(name, strictly(name), timesteps=given)
         asked = [stage.t for stage in scheduler.stages]
         assert [t for t in asked if t in TIMES][:1] == [900.0]
         assert set(TIMES) <= {round(t) for t in asked}
@@ -66,7 +66,7 @@ def test_its_own_times_give_its_own_run(name: str) -> None:
     """Times that the class would choose itself lead through the same levels."""
     own = make(name, 4)
     times = [own.stages[i].t for i in range(0, len(own.stages), own.order)]
-    again = fresh(name, timesteps=times)
+    again = fresh(name, strictly(name), timesteps=times)
     for a, b in zip(own.stages, again.stages, strict=True):
         assert a.here.sigma == pytest.approx(b.here.sigma, rel=1e-4)
 
@@ -87,7 +87,7 @@ def levels_of(scheduler: SchedulerLike) -> list[float]:
 def on_levels(name: str, every: int, until: int) -> tuple[SchedulerLike, list[float]]:
     """A scheduler on every so many of its own levels, and these; the last may end the run."""
     refusals = []
-    for config in WAYS:
+    for config in ({**strictly(name), **way} for way in WAYS):
         if not set(config) <= {p.name for p in SCHEDULERS[name].parameters()}:
             continue
         levels = levels_of(make(name, 8, **config))
@@ -135,9 +135,9 @@ def test_wrong_grids_are_refused_by_name(name: str, parameter: str) -> None:
             fresh(name, {"compat": "paper"}, **{parameter: value})
     if parameter == "timesteps":
         with pytest.raises(ValueError, match=parameter):
-            fresh(name, timesteps=[5000, 10])
+            fresh(name, strictly(name), timesteps=[5000, 10])
     with pytest.raises(ValueError, match=parameter):
-        fresh(name, **{parameter: [top, top / 3], "num_inference_steps": 7})
+        fresh(name, strictly(name), **{parameter: [top, top / 3], "num_inference_steps": 7})
 
 
 STEPPED = [

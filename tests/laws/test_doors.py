@@ -35,7 +35,7 @@ DEVICES = ("no such device", 1e300, 10**30, [], "cuda:99" if not torch.cuda.is_a
 #: Arrays, lists, and what has a meaning for any value or is documented to have none.
 IS_ARRAY = {"model_output", "sample", "sample_hat", "sample_prev", "derivative", "score", "x",
             "noise", "original_samples", "x0"}  # fmt: skip
-IS_LIST = {"timesteps", "sigmas", "schedule_timesteps", "values"}
+IS_LIST = {"timesteps", "sigmas", "schedule_timesteps", "values", "scale_factors"}
 FREE = {"return_dict", "generator", "variance_noise", "pred_original_sample", "attempts",
         "per_token_timesteps", "broadcast_array", "denoise", "callback", "rows"}  # fmt: skip
 #: Words for the Hub and for files, which have laws of their own.
@@ -58,6 +58,7 @@ def usual(scheduler: SchedulerLike, method: str) -> dict[str, object]:
     if method == "batch_step_no_noise":
         values["timesteps"] = times[:2]
     values["broadcast_array"], values["rows"] = x, ()
+    values["scale_factors"] = [0.5] * (STEPS - 1)
     values["denoise"] = lambda x, sigma: 0.1 * x
     return values
 
@@ -69,7 +70,7 @@ def calls(name: str) -> Iterator[tuple[str, dict[str, inspect.Parameter]]]:
         if method[0] == "_" or ABOUT_FILES.search(method) or not callable(function):
             continue
         found = dict(inspect.signature(function).parameters)
-        found.pop("self", None)
+        found = {k: p for k, p in found.items() if k != "self" and p.kind is not p.VAR_KEYWORD}
         yield method, found
 
 

@@ -325,6 +325,7 @@ def test_times_given_to_a_flow(name: str) -> None:
         ("CMStochasticIterativeScheduler", {}, {}),
         ("TCDScheduler", {}, {}),
         ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, {}),
+        ("FlowMatchLCMScheduler", {}, {}),
     ],
 )
 def test_noise_that_weighs_nothing_is_not_drawn(

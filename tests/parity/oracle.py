@@ -1,9 +1,8 @@
 """The two oracles: diffusers' scheduler classes and k-diffusion's sampler functions.
 
-Classes are imported one by one, because `import diffusers` as a whole pulls in every pipeline.
+Classes are imported one by one, when they are asked for: the whole of diffusers is a lot.
 """
 
-import importlib
 import importlib.util
 import inspect
 import sys
@@ -13,50 +12,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import diffusers.schedulers as theirs
 import torch
+
+from schedulers import SCHEDULERS
 
 SchedulerLike: TypeAlias = Any  # ours or theirs: that both answer the same calls is the test
 
-DIFFUSERS = {
-    "DDPMScheduler": "scheduling_ddpm",
-    "DDIMScheduler": "scheduling_ddim",
-    "DDIMInverseScheduler": "scheduling_ddim_inverse",
-    "DDIMParallelScheduler": "scheduling_ddim_parallel",
-    "DDPMParallelScheduler": "scheduling_ddpm_parallel",
-    "PNDMScheduler": "scheduling_pndm",
-    "IPNDMScheduler": "scheduling_ipndm",
-    "EulerDiscreteScheduler": "scheduling_euler_discrete",
-    "EulerAncestralDiscreteScheduler": "scheduling_euler_ancestral_discrete",
-    "HeunDiscreteScheduler": "scheduling_heun_discrete",
-    "LMSDiscreteScheduler": "scheduling_lms_discrete",
-    "KDPM2DiscreteScheduler": "scheduling_k_dpm_2_discrete",
-    "KDPM2AncestralDiscreteScheduler": "scheduling_k_dpm_2_ancestral_discrete",
-    "DPMSolverMultistepScheduler": "scheduling_dpmsolver_multistep",
-    "DPMSolverMultistepInverseScheduler": "scheduling_dpmsolver_multistep_inverse",
-    "DPMSolverSinglestepScheduler": "scheduling_dpmsolver_singlestep",
-    "DPMSolverSDEScheduler": "scheduling_dpmsolver_sde",
-    "DEISMultistepScheduler": "scheduling_deis_multistep",
-    "SASolverScheduler": "scheduling_sasolver",
-    "UniPCMultistepScheduler": "scheduling_unipc_multistep",
-    "KarrasVeScheduler": "deprecated.scheduling_karras_ve",
-    "EDMEulerScheduler": "scheduling_edm_euler",
-    "EDMDPMSolverMultistepScheduler": "scheduling_edm_dpmsolver_multistep",
-    "ScoreSdeVeScheduler": "scheduling_sde_ve",
-    "CMStochasticIterativeScheduler": "scheduling_consistency_models",
-    "LCMScheduler": "scheduling_lcm",
-    "TCDScheduler": "scheduling_tcd",
-    "ScoreSdeVpScheduler": "deprecated.scheduling_sde_vp",
-    "CosineDPMSolverMultistepScheduler": "scheduling_cosine_dpmsolver_multistep",
-    "FlowMatchEulerDiscreteScheduler": "scheduling_flow_match_euler_discrete",
-    "FlowMatchHeunDiscreteScheduler": "scheduling_flow_match_heun_discrete",
-}
+#: Names of our classes that diffusers has, as it lists its own; the registry's order.
+DIFFUSERS = tuple(
+    name
+    for name in SCHEDULERS
+    if name in {n for names in theirs._import_structure.values() for n in names}
+)
 
 
 @cache
 def diffusers_class(name: str) -> type[SchedulerLike]:
     """The class of this name in diffusers."""
-    module = importlib.import_module(f"diffusers.schedulers.{DIFFUSERS[name]}")
-    cls: type[SchedulerLike] = getattr(module, name)
+    cls: type[SchedulerLike] = getattr(theirs, name)
     return cls
 
 
@@ -77,9 +51,10 @@ def diffusers_scheduler(name: str, **config: object) -> SchedulerLike:
 
 def completed(scheduler: SchedulerLike) -> SchedulerLike:
     """A flow scheduler of theirs with the calls that it has under other names or not at all."""
-    if hasattr(scheduler, "scale_noise"):
+    if hasattr(scheduler, "step") and not hasattr(scheduler, "scale_model_input"):
         scheduler.init_noise_sigma = 1.0
         scheduler.scale_model_input = lambda sample, timestep: sample
+    if hasattr(scheduler, "scale_noise"):
 
         def add_noise(
             samples: torch.Tensor, noise: torch.Tensor, times: torch.Tensor

@@ -10,7 +10,13 @@ import torch
 
 from schedulers import ConfigMixin, KarrasDiffusionSchedulers, PushToHubMixin, SchedulerMixin
 from tests.parity.harness import SCHEDULERS, accepts
-from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
+from tests.parity.oracle import (
+    DIFFUSERS,
+    SchedulerLike,
+    completed,
+    diffusers_class,
+    diffusers_scheduler,
+)
 
 #: Classes that stand in for each other; the others have an empty list of compatibles upstream too.
 SIBLINGS = [name for name in DIFFUSERS if SCHEDULERS[name]._compatibles]
@@ -252,7 +258,9 @@ def test_a_swapped_scheduler_makes_the_images_of_theirs(b: str) -> None:
         a = sources[(SIBLINGS.index(b) + i) % len(sources)]
         config = {"num_train_timesteps": 500, **config}  # some of theirs walk all of them slowly
         seed = {"noise_sampler_seed": 4} if accepts(SCHEDULERS[b], "noise_sampler_seed") else {}
-        theirs = diffusers_class(b).from_config(diffusers_scheduler(a, **config).config, **seed)
+        theirs = completed(
+            diffusers_class(b).from_config(diffusers_scheduler(a, **config).config, **seed)
+        )
         try:
             times, expected = swapped_run(theirs)
         except (ValueError, NotImplementedError):

@@ -5,8 +5,15 @@ import itertools
 import pytest
 import torch
 
+from tests.laws.driver import possible, singles
 from tests.parity.harness import SCHEDULERS, Case, accepts, assert_same_grid
-from tests.parity.oracle import DIFFUSERS, SchedulerLike, diffusers_class, diffusers_scheduler
+from tests.parity.oracle import (
+    DIFFUSERS,
+    SchedulerLike,
+    diffusers_class,
+    diffusers_scheduler,
+    stepped,
+)
 
 EVERY = range(1, 201)
 DENSE = [*range(1, 27), 30, 37, 50, 61, 99, 100, 125, 150, 199, 200]
@@ -61,6 +68,24 @@ def test_every_number_of_steps(name: str, spacing: str, betas: str) -> None:
                 assert_same_grid(ours, theirs, f"{steps} steps, offset {offset}")
             else:
                 assert steps < 4 or spacing == "linspace"
+
+
+@pytest.mark.parametrize("name", [name for name in stepped() if name not in GRIDDED])
+def test_every_number_of_steps_without_betas(name: str) -> None:
+    """Also with every single option, wherever theirs answers with numbers."""
+    for options in (options for options in singles(name) if possible(name, options)):
+        ours, theirs = SCHEDULERS[name](**options), diffusers_scheduler(name, **options)
+        compared = 0
+        for steps in DENSE if options else EVERY:
+            try:
+                theirs.set_timesteps(steps)
+            except (ValueError, IndexError, ZeroDivisionError):
+                continue
+            if bool(torch.as_tensor(theirs.timesteps).isfinite().all()):
+                ours.set_timesteps(steps)
+                assert_same_grid(ours, theirs, f"{options}, {steps} steps")
+                compared += 1
+        assert compared > 10, options
 
 
 @pytest.mark.parametrize("betas", BETAS)

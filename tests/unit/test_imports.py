@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import schedulers
+
 ROOT = Path(__file__).parents[2]
 
 # What each room may import of the others.
@@ -76,6 +78,29 @@ def test_spaces_is_imported_where_it_may_be_missing_only() -> None:
         for path in sources(room):
             top = {name.split(".")[0] for name in imports(path, top_only=True)}
             assert "spaces" not in top, path
+
+
+def test_type_checkers_see_the_names_that_are_served() -> None:
+    """One table says where a name lives; type checkers, who read no tables, are told the same."""
+    tree = ast.parse((ROOT / "schedulers" / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    told = {
+        alias.asname: f"schedulers.{node.module}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == {name: f"schedulers.{home}" for name, home in schedulers._HOME.items()}
+
+
+def test_every_scheduler_that_is_written_is_served() -> None:
+    found = {
+        node.name
+        for path in sorted((ROOT / "schedulers" / "solvers").glob("*.py"))
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Scheduler")
+    }
+    assert found == set(schedulers.SCHEDULERS)
 
 
 def test_the_walk_sees_relative_and_nested_imports() -> None:
