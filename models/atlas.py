@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from schedulers.backend.errors import ParameterError
+
 _FOLDER = Path(__file__).resolve().parent.parent / "assets" / "emoji"
 
 
@@ -78,4 +80,6 @@ def _entry(class_id: str) -> AtlasClass:
         if entry.id == class_id:
             return entry
     allowed = ", ".join(entry.id for entry in index().classes)
-    raise ValueError(f"class_id={class_id!r} is not in the atlas; allowed: {allowed}")
+    raise ParameterError(
+        f"class_id={class_id!r} is not in the atlas; allowed: {allowed}", "class_id"
+    )

@@ -9,6 +9,7 @@ from numbers import Real
 import torch
 
 from models.protocol import ModelInfo
+from schedulers.backend.errors import ParameterError, ParameterTypeError
 
 _LARGEST = 1e12  # far beyond every noise schedule; squares stay within float32
 
@@ -32,7 +33,9 @@ class Denoiser(ABC):
             # An allocation resolves "cuda" to "cuda:0" and fails early on a missing device.
             self._device = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device={device!r} cannot be used by torch: {error}") from error
+            raise ParameterError(
+                f"device={device!r} cannot be used by torch: {error}", "device"
+            ) from error
 
     @property
     def info(self) -> ModelInfo:
@@ -93,23 +96,28 @@ class Denoiser(ABC):
         if cond is None:
             return self._info.default_class
         if not isinstance(cond, str):
-            raise TypeError(f"cond={cond!r} must be the id of a class or None")
+            raise ParameterTypeError(f"cond={cond!r} must be the id of a class or None", "cond")
         if cond not in self._classes:
             allowed = ", ".join(entry.id for entry in self._info.classes)
-            raise ValueError(
-                f"cond={cond!r} is not a class of model {self._info.id!r}; allowed: {allowed}"
+            raise ParameterError(
+                f"cond={cond!r} is not a class of model {self._info.id!r}; allowed: {allowed}",
+                "cond",
             )
         return cond
 
     def _check_samples(self, name: str, x: torch.Tensor) -> None:
         if not isinstance(x, torch.Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
-            raise TypeError(f"{name} must be a floating-point torch tensor, got {kind}")
+            raise ParameterTypeError(
+                f"{name} must be a floating-point torch tensor, got {kind}", name
+            )
         if x.shape[1:] != self.shape or x.ndim != len(self.shape) + 1:
             expected = ", ".join(map(str, ("n", *self.shape)))
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected ({expected})")
+            raise ParameterError(f"{name} has shape {tuple(x.shape)}; expected ({expected})", name)
         if x.device != self._device:
-            raise ValueError(f"{name} is on {x.device}, the model on {self._device}: move one")
+            raise ParameterError(
+                f"{name} is on {x.device}, the model on {self._device}: move one", name
+            )
 
     @abstractmethod
     def _posterior_mean(
@@ -130,11 +138,13 @@ def check_level(name: str, value: object) -> float:
         ValueError: Negative, not finite, or above 1e12.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+        raise ParameterTypeError(
+            f"{name} must be a number, got {type(value).__name__} {value!r}", name
+        )
     try:
         number = float(value)
     except OverflowError:  # an integer beyond every float
         number = math.inf
     if not 0.0 <= number <= _LARGEST:
-        raise ValueError(f"{name}={value!r} must lie between 0 and {_LARGEST:g}")
+        raise ParameterError(f"{name}={value!r} must lie between 0 and {_LARGEST:g}", name)
     return number

@@ -22,6 +22,7 @@ import torch
 from models.denoiser import Denoiser, check_level
 from models.posterior import weights_
 from models.protocol import ClassInfo, ModelInfo
+from schedulers.backend.errors import ParameterError
 
 EXTENT = 3.0
 
@@ -237,6 +238,8 @@ class LineMixture(_MixtureModel):
         """
         alpha, sigma = check_level("alpha", alpha), check_level("sigma", sigma)
         if alpha == 0.0 and sigma == 0.0:
-            raise ValueError("alpha=0 and sigma=0 leave a single point, which has no density")
+            raise ParameterError(
+                "alpha=0 and sigma=0 leave a single point, which has no density", "alpha", "sigma"
+            )
         places = np.asarray(grid, dtype=np.float64)[..., None]
         return self.mixture(cond).density(places, alpha, sigma)

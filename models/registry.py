@@ -9,6 +9,7 @@ from types import MappingProxyType
 from models import emoji, local_score, mixtures, points
 from models.denoiser import Denoiser
 from models.protocol import ModelInfo, Option
+from schedulers.backend.errors import ParameterError, ParameterTypeError
 
 MODELS: Mapping[str, ModelInfo] = MappingProxyType(
     {
@@ -37,14 +38,20 @@ def load(model_id: str, device: str = "cpu", **options: float) -> Denoiser:
         TypeError: ``model_id`` is not a string, or a value not a number.
     """
     if not isinstance(model_id, str):
-        raise TypeError(f"model_id={model_id!r} must be a string; allowed: {', '.join(MODELS)}")
+        raise ParameterTypeError(
+            f"model_id={model_id!r} must be a string; allowed: {', '.join(MODELS)}", "model_id"
+        )
     if model_id not in MODELS:
-        raise ValueError(f"model_id={model_id!r} is unknown; allowed: {', '.join(MODELS)}")
+        raise ParameterError(
+            f"model_id={model_id!r} is unknown; allowed: {', '.join(MODELS)}", "model_id"
+        )
     known = {option.name: option for option in MODELS[model_id].options}
     for name, value in options.items():
         if name not in known:
             allowed = ", ".join(known) or "none"
-            raise ValueError(f"{name}={value!r}: model {model_id!r} has no such option: {allowed}")
+            raise ParameterError(
+                f"{name}={value!r}: model {model_id!r} has no such option: {allowed}", name
+            )
     values = {name: options.get(name, option.default) for name, option in known.items()}
     checked = tuple(_check(known[name], value) for name, value in values.items())
     return _build(model_id, str(device), checked)
@@ -52,14 +59,15 @@ def load(model_id: str, device: str = "cpu", **options: float) -> Denoiser:
 
 def _check(option: Option, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{option.name}={value!r} must be a number")
+        raise ParameterTypeError(f"{option.name}={value!r} must be a number", option.name)
     if not option.low <= value <= option.high:
-        raise ValueError(
-            f"{option.name}={value!r} must lie between {option.low:g} and {option.high:g}"
+        raise ParameterError(
+            f"{option.name}={value!r} must lie between {option.low:g} and {option.high:g}",
+            option.name,
         )
     if option.choices and value not in option.choices:
         allowed = ", ".join(f"{choice:g}" for choice in option.choices)
-        raise ValueError(f"{option.name}={value!r} is not one of {allowed}")
+        raise ParameterError(f"{option.name}={value!r} is not one of {allowed}", option.name)
     return float(value)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from models import MODELS, ModelInfo
 from sampling.spec import RunSpec, SpecError, Value
 from schedulers import SCHEDULERS
+from schedulers.backend.errors import ParameterError, ParameterTypeError
 from schedulers.core.plan import RunPlan
 from schedulers.core.scheduler import Scheduler
 from schedulers.grids.groups import Group
@@ -116,31 +115,19 @@ def batch(info: ModelInfo, samples: int) -> tuple[int, ...]:
 def blame(spec: RunSpec, error: ValueError | TypeError) -> Exception:
     """What to raise for an error of a scheduler or model under the settings of a spec.
 
-    A refusal names its parameter, as every message of ours does, and becomes a `SpecError` of
-    the control of that name; of none, where only other schedulers have the parameter. An error
-    that names nothing is no setting's fault but ours, and comes back as it is.
+    A refusal carries the parameters at fault, and becomes a `SpecError` of the controls of these
+    names; of none, where only other schedulers have the parameters. An error that carries nothing
+    is no setting's fault but ours, and comes back as it is.
     """
-    if isinstance(error, SpecError):
+    if isinstance(error, SpecError) or not isinstance(error, ParameterError | ParameterTypeError):
         return error
-    message = str(error)
     entries = SCHEDULERS[spec.scheduler].parameters()
     controls = {entry.name: f"config.{entry.name}" for entry in entries} | ALIASES
     controls |= {option.name: f"options.{option.name}" for option in MODELS[spec.model].options}
-    others = {entry.name for made in SCHEDULERS.values() for entry in made.parameters()}
-    named = _first_named(message, controls) or _first_named(message, others)
-    if named is None:
-        return error
-    return SpecError(controls.get(named, ""), message.replace("num_inference_steps", "steps"))
-
-
-def _first_named(message: str, names: Iterable[str]) -> str | None:
-    """The name that opens the message, or the first with its value, or the first at all."""
-    listed = "|".join(re.escape(name) for name in names)
-    for pattern in (rf"^({listed})\b", rf"\b({listed})(?:\[\d+\])?=", rf"\b({listed})\b"):
-        found = re.search(pattern, message)
-        if found:
-            return found.group(1)
-    return None
+    found = (controls[name] for name in error.parameters if name in controls)
+    return SpecError(
+        tuple(dict.fromkeys(found)), str(error).replace("num_inference_steps", "steps")
+    )
 
 
 def _listed(value: Value) -> Any:  # noqa: ANN401

@@ -37,15 +37,22 @@ class SpecError(ValueError):
     """A setting that cannot be used.
 
     Attributes:
-        parameter: The control at fault: ``"steps"``, ``"config.beta_start"``, ``"options.patch"``,
-            or ``""`` when no single control is to blame.
+        parameters: The controls at fault, the one to change first: ``"steps"``,
+            ``"config.beta_start"``, ``"options.patch"``; both of a conflict, and none where no
+            control is to blame.
     """
 
-    def __init__(self, parameter: str, message: str) -> None:
-        """Remember the control beside the message; both survive pickling."""
-        super().__init__(parameter, message)
-        self.parameter = parameter
+    def __init__(self, parameters: str | tuple[str, ...], message: str) -> None:
+        """Remember the controls beside the message; both survive pickling."""
+        super().__init__(parameters, message)
+        named = (parameters,) if isinstance(parameters, str) else parameters
+        self.parameters = tuple(name for name in named if name)
         self.message = message
+
+    @property
+    def parameter(self) -> str:
+        """The control to change first, or an empty text."""
+        return self.parameters[0] if self.parameters else ""
 
     def __str__(self) -> str:
         """The message alone, since it names the control itself."""
@@ -99,7 +106,8 @@ class RunSpec:
         sigmas = _numbers("sigmas", self.sigmas, low=0.0)
         if timesteps is not None and sigmas is not None:
             raise SpecError(
-                "sigmas", "sigmas and timesteps are both given; give one of them, not both."
+                ("sigmas", "timesteps"),
+                "sigmas and timesteps are both given; give one of them, not both.",
             )
         steps = _integer("steps", self.steps, 1, MAX_STEPS)
         custom = timesteps if timesteps is not None else sigmas

@@ -439,7 +439,8 @@ def _answer(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _failure(error: SpecError) -> dict[str, Any]:
-    return {"ok": False, "errors": {error.parameter: error.message}}
+    """One message, at every control that it concerns."""
+    return {"ok": False, "errors": dict.fromkeys(error.parameters or ("",), error.message)}
 
 
 def _config_of(config: Any) -> dict[str, Any]:  # noqa: ANN401
