@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schedulers import SCHEDULERS
-from tests.laws.driver import NAMES, SHAPE, make, model_output, noise, settings_of, walk
+from tests.laws.driver import NAMES, SHAPE, make, model_output, noise, sampled, walk
 
 
 def source() -> np.random.Generator:
@@ -22,7 +22,7 @@ def ulps(a: np.ndarray, b: torch.Tensor, largest: float) -> float:
 @pytest.mark.parametrize("name", [n for n in NAMES if SCHEDULERS[n].call_form == "step"])
 def test_numpy_and_torch_agree_to_an_ulp(name: str) -> None:
     """In float32, each step from the same arrays: a fused multiply-add is all the difference."""
-    for settings in settings_of(name):
+    for settings in sampled(name, 80, seed=1):
         ours = make(name, tensor_format="np", **settings)
         tensors = make(name, tensor_format="pt", **settings)
         x = (noise(1) * ours.stages[0].here.scale).astype(np.float32)

@@ -19,6 +19,7 @@ from tests.laws.driver import (
     make,
     noise,
     possible,
+    sampled,
     settings_of,
     split,
     walk,
@@ -92,7 +93,7 @@ def test_steps_carry_the_point_mass(name: str, compat: str) -> None:
     """On float64 arrays through `step`: as diffusers from the top, by the paper from any start."""
     x0, eps = np.tanh(noise(1)), noise(2)
     quiet = {"s_churn": 0.0}  # a constructor's in Karras-VE, a step's default elsewhere
-    for settings in settings_of(name, compat=compat) if compat == "paper" else [{}]:
+    for settings in sampled(name, 80, seed=1, compat=compat) if compat == "paper" else [{}]:
         settings |= {k: v for k, v in quiet.items() if k in SCHEDULERS[name]().config}
         calls = len(make(name, **settings).stages)
         # in a clean sample no model finds the noise, nor upstream in pure noise the data
