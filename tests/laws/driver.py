@@ -41,6 +41,17 @@ def lay_out(scheduler: SchedulerLike, steps: int) -> None:
         scheduler.set_timesteps(attempts=scheduler.attempts)
 
 
+def knowing(*keys: str) -> list[str]:
+    """The classes whose constructor has these parameters."""
+    found = [
+        name
+        for name, made in SCHEDULERS.items()
+        if {*keys} <= {p.name for p in made.parameters() if p.call == "init"}
+    ]
+    assert found, keys
+    return found
+
+
 def split(
     name: str, settings: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:

@@ -90,12 +90,11 @@ def test_default_format_is_torch_where_it_is_installed(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", NAMES)
+# noise is drawn in the model's own dtype: there is no exact counterpart
+@pytest.mark.parametrize("name", [n for n in NAMES if not make(n).row(0).noise])
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
     """Each step, from inputs that the format holds exactly: half an ulp from the float64 answer."""
     scheduler, exact = make(name), make(name)
-    if scheduler.row(0).noise:
-        return  # noise is drawn in the model's own dtype: there is no exact counterpart
     if scheduler.call_form == "karras_ve":
         x = torch.from_numpy(noise(1)).to(dtype)
         out = scheduler.step(x, 2.0, 1.0, x)
@@ -105,7 +104,7 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
     x = torch.from_numpy(noise(1) * min(scheduler.stages[0].here.scale, 100.0)).to(dtype)
     for i, t in enumerate(scheduler.timesteps):
         if scheduler.row(i).noise:
-            break  # noise is drawn in the model's own dtype: there is no exact counterpart
+            break
         output = torch.from_numpy(np.tanh(noise(30 + i))).to(dtype)
         for s in (scheduler, exact):
             s.scale_model_input(x, t)
