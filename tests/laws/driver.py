@@ -4,6 +4,7 @@ Nothing here knows a class by name: settings come from the parameter description
 that a class refuses (ValueError) is not a setting.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 
 from schedulers import SCHEDULERS
 from schedulers.core.loop import drive
+from tests import samples
 
 Array: TypeAlias = Any
 SchedulerLike: TypeAlias = Any
@@ -42,6 +44,17 @@ def lay_out(scheduler: SchedulerLike, steps: int) -> None:
     scheduler.set_timesteps(steps)
     if scheduler.call_form == "adaptive":  # its plan, unjudged; tests/laws/test_adaptive.py judges
         scheduler.set_timesteps(attempts=scheduler.attempts)
+
+
+def knowing(*keys: str) -> list[str]:
+    """The classes whose constructor has these parameters."""
+    found = [
+        name
+        for name, made in SCHEDULERS.items()
+        if {*keys} <= {p.name for p in made.parameters() if p.call == "init"}
+    ]
+    assert found, keys
+    return found
 
 
 def split(
@@ -91,8 +104,9 @@ def singles(name: str, call: str = "init") -> Iterator[dict[str, object]]:
             yield {key: value}
 
 
-def settings_of(name: str, **always: object) -> list[dict[str, object]]:
-    """The defaults, every single change and every pair of changes that the class accepts."""
+@functools.cache
+def changes(name: str) -> tuple[Mapping[str, object], ...]:
+    """No change of the defaults, every single change and every pair of changes."""
     table = choices(name)
     single = [{key: value} for key, values in table.items() for value in values]
     pairs = [
@@ -101,8 +115,40 @@ def settings_of(name: str, **always: object) -> list[dict[str, object]]:
         for x in table[a]
         for y in table[b]
     ]
-    found = [{**always, **change} for change in ({}, *single, *pairs)]
-    return [settings for settings in found if possible(name, settings)]
+    return ({}, *single, *pairs)
+
+
+@functools.cache
+def accepts(name: str, settings: tuple[tuple[str, object], ...]) -> bool:
+    """`possible`, tried once."""
+    return possible(name, dict(settings))
+
+
+def settings_of(name: str, **always: object) -> list[dict[str, object]]:
+    """The defaults, every single change and every pair of changes that the class accepts."""
+    found = [{**always, **change} for change in changes(name)]
+    return [settings for settings in found if accepts(name, tuple(settings.items()))]
+
+
+def sampled(name: str, most: int, seed: int, **always: object) -> list[dict[str, object]]:
+    """The defaults and a seeded sample of `settings_of`, `most` in all; with --full the whole.
+
+    Settings with a value that none before them had come first, so that few settings show many.
+    """
+    if samples.full:
+        return settings_of(name, **always)
+    found: list[dict[str, object]] = []
+    later: list[dict[str, object]] = []
+    seen: set[tuple[str, object]] = set()
+    for change in samples.shuffled(changes(name), f"{name} {seed}"):
+        settings = {**always, **change}
+        if change and seen.issuperset(change.items()):
+            later.append(settings)
+        elif accepts(name, tuple(settings.items())):
+            found.append(settings)
+            seen.update(change.items())
+    more = (settings for settings in later if accepts(name, tuple(settings.items())))
+    return [*found, *itertools.islice(more, max(0, most - len(found)))][:most]
 
 
 def noise(seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: str = "float64") -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schedulers import SCHEDULERS
-from tests.laws.driver import NAMES, SHAPE, make, model_output, noise, settings_of, walk
+from tests.laws.driver import NAMES, SHAPE, make, model_output, noise, sampled, walk
 
 
 def source() -> np.random.Generator:
@@ -22,7 +22,7 @@ def ulps(a: np.ndarray, b: torch.Tensor, largest: float) -> float:
 @pytest.mark.parametrize("name", [n for n in NAMES if SCHEDULERS[n].call_form == "step"])
 def test_numpy_and_torch_agree_to_an_ulp(name: str) -> None:
     """In float32, each step from the same arrays: a fused multiply-add is all the difference."""
-    for settings in settings_of(name):
+    for settings in sampled(name, 80, seed=1):
         ours = make(name, tensor_format="np", **settings)
         tensors = make(name, tensor_format="pt", **settings)
         x = (noise(1) * ours.stages[0].here.scale).astype(np.float32)
@@ -90,12 +90,11 @@ def test_default_format_is_torch_where_it_is_installed(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", NAMES)
+# noise is drawn in the model's own dtype: there is no exact counterpart
+@pytest.mark.parametrize("name", [n for n in NAMES if not make(n).row(0).noise])
 def test_half_precision(name: str, dtype: torch.dtype) -> None:
     """Each step, from inputs that the format holds exactly: half an ulp from the float64 answer."""
     scheduler, exact = make(name), make(name)
-    if scheduler.row(0).noise:
-        return  # noise is drawn in the model's own dtype: there is no exact counterpart
     if scheduler.call_form == "karras_ve":
         x = torch.from_numpy(noise(1)).to(dtype)
         out = scheduler.step(x, 2.0, 1.0, x)
@@ -105,7 +104,7 @@ def test_half_precision(name: str, dtype: torch.dtype) -> None:
     x = torch.from_numpy(noise(1) * min(scheduler.stages[0].here.scale, 100.0)).to(dtype)
     for i, t in enumerate(scheduler.timesteps):
         if scheduler.row(i).noise:
-            break  # noise is drawn in the model's own dtype: there is no exact counterpart
+            break
         output = torch.from_numpy(np.tanh(noise(30 + i))).to(dtype)
         for s in (scheduler, exact):
             s.scale_model_input(x, t)

@@ -1,6 +1,7 @@
 """Wrong input is refused at the door: ValueError or TypeError that names the parameter."""
 
 import inspect
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ import torch
 
 from schedulers import SCHEDULERS, from_name
 from schedulers.families.dpm import DpmScheduler
-from tests.laws.driver import NAMES, SchedulerLike, make, strictly, torch_noise
+from tests.laws.driver import NAMES, SchedulerLike, knowing, make, strictly, torch_noise
 
 # Steps are called here without the call that scales the model's input.
 pytestmark = pytest.mark.filterwarnings("ignore:.*scale_model_input:UserWarning")
@@ -153,12 +154,11 @@ def test_timestep_that_is_not_on_the_grid(name: str) -> None:
             scheduler.step(x, t, x)
 
 
-@pytest.mark.parametrize("name", STEPPED)
+# the others find their place by the time alone
+@pytest.mark.parametrize("name", [n for n in STEPPED if hasattr(SCHEDULERS[n], "set_begin_index")])
 def test_more_steps_than_the_grid_has(name: str) -> None:
     scheduler = make(name, 3, **strictly(name))
     x = torch_noise()
-    if not hasattr(scheduler, "set_begin_index"):
-        return  # these find their place by the time alone
     for t in scheduler.timesteps:
         scheduler.step(x, t, x)
     with pytest.raises(ValueError, match="set_timesteps"):
@@ -189,19 +189,19 @@ def test_trained_betas_that_the_grid_cannot_use(name: str) -> None:
     fits.set_timesteps(4)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_at_most_one_sigma_curve(name: str) -> None:
-    names = [
-        p.name
-        for p in SCHEDULERS[name].parameters()
-        if p.name.startswith("use_") and p.name.endswith("_sigmas")
-    ]
-    curves = [
-        n for n in names if n in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-    ]
-    if len(curves) < 2:
-        return
-    refuses(name, {curves[0]: True, curves[1]: True}, curves[0])
+@pytest.mark.parametrize(
+    ("name", "curves"),
+    [
+        (name, curves)
+        for curves in itertools.combinations(
+            ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"), 2
+        )
+        for name in knowing(*curves)
+    ],
+    ids=str,
+)
+def test_at_most_one_sigma_curve(name: str, curves: tuple[str, str]) -> None:
+    refuses(name, dict.fromkeys(curves, True), curves[0])
 
 
 def custom(name: str, argument: str) -> bool:
@@ -256,12 +256,15 @@ def test_formats_and_modes(name: str) -> None:
         SCHEDULERS[name]().set_format("tf")
 
 
-@pytest.mark.parametrize("name", STEPPED)
-def test_generators(name: str) -> None:
+def as_sde(name: str) -> SchedulerLike:
+    """A scheduler that draws noise, where the class has a way to."""
     sde = {p.name: c for p in SCHEDULERS[name].parameters() for c in p.choices if c[:4] == "sde-"}
-    scheduler = make(name, **sde)
-    if not scheduler.row(0).noise:
-        return
+    return make(name, **sde)
+
+
+@pytest.mark.parametrize("name", [n for n in STEPPED if as_sde(n).row(0).noise])
+def test_generators(name: str) -> None:
+    scheduler = as_sde(name)
     x = torch_noise()
     for generator in ("dice", 7, [torch.Generator()] * 3):
         with pytest.raises(REFUSED, match="generator"):

@@ -27,9 +27,8 @@ def extreme(parameter: Parameter, dice: random.Random) -> Any:  # noqa: ANN401
     return int(value) if parameter.kind == "int" else value
 
 
-@pytest.mark.parametrize("seed", range(60))
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_extremes(name: str, seed: int) -> None:
+def finite(name: str, seed: int) -> bool:
+    """Whether all numbers of a run with random edges are finite; False where it is refused."""
     dice = random.Random(f"{name} {seed}")
     parameters = [p for p in SCHEDULERS[name].parameters() if p.call == "init"]
     chosen = dice.sample(parameters, min(len(parameters), dice.choice([1, 2, 3, 5])))
@@ -42,8 +41,15 @@ def test_extremes(name: str, seed: int) -> None:
         rows = [(scheduler.row(i), scheduler.output_weights(i)) for i in calls]
     except (ValueError, TypeError) as refusal:
         assert any(known in str(refusal) for known in names), f"{config}: {refusal}"
-        return
+        return False
     assert all(map(math.isfinite, scheduler.timesteps)), config
     for i, (row, output) in enumerate(rows):
         numbers = (*row.x, *row.x0, *row.eps, row.noise, *output)
         assert all(map(math.isfinite, numbers)), f"{config}: call {i}, {row}, {output}"
+    return True
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_extremes(name: str) -> None:
+    made = sum(finite(name, seed) for seed in range(60))
+    assert made >= 10, "random edges are refused too often to show anything"

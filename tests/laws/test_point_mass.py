@@ -19,6 +19,7 @@ from tests.laws.driver import (
     make,
     noise,
     possible,
+    sampled,
     settings_of,
     split,
     walk,
@@ -86,18 +87,25 @@ def test_the_grid_is_a_chain(name: str) -> None:
             assert before.target.sigma == pytest.approx(after.here.sigma, rel=1e-12), settings
 
 
+def is_quiet(name: str) -> bool:
+    """Whether a run of the class draws no noise, unless it is told to."""
+    scheduler = make(name)
+    return not any(scheduler.row(i).noise for i in range(len(scheduler.stages)))
+
+
 @pytest.mark.parametrize("compat", ["paper", "diffusers"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if is_quiet(name)])
 def test_steps_carry_the_point_mass(name: str, compat: str) -> None:
     """On float64 arrays through `step`: as diffusers from the top, by the paper from any start."""
     x0, eps = np.tanh(noise(1)), noise(2)
     quiet = {"s_churn": 0.0}  # a constructor's in Karras-VE, a step's default elsewhere
-    for settings in settings_of(name, compat=compat) if compat == "paper" else [{}]:
+    checked = 0
+    for settings in sampled(name, 80, seed=1, compat=compat) if compat == "paper" else [{}]:
         settings |= {k: v for k, v in quiet.items() if k in SCHEDULERS[name]().config}
         calls = len(make(name, **settings).stages)
         # in a clean sample no model finds the noise, nor upstream in pure noise the data
         top = make(name, **settings).stages[0].here
-        first = 0 if top.sigma and top.alpha else 1
+        first = 0 if top.sigma and top.alpha else SCHEDULERS[name].order
         starts = (0, 1, calls // 2, calls - 1) if compat == "paper" else (first,)
         for start in starts:
             scheduler = make(name, **settings)
@@ -115,10 +123,17 @@ def test_steps_carry_the_point_mass(name: str, compat: str) -> None:
                 worst = float(np.abs(moment.after - expected).max())
                 what = f"{settings} from {start}, call {moment.index}"
                 assert worst <= max(EXACT * max(1.0, here.scale), blurs[moment.index + 1]), what
+                checked += 1
+    assert checked
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    # Karras VE's noise enters before the call: the next test
+    "name",
+    [name for name in NAMES if SCHEDULERS[name].call_form != "karras_ve"],
+)
 def test_variance(name: str) -> None:
+    checked = 0
     step_settings: list[dict[str, object]] = [{}]
     if any((p.name, p.call) == ("eta", "step") for p in SCHEDULERS[name].parameters()):
         step_settings += [{"eta": 0.3}, {"eta": 1.0}]
@@ -133,8 +148,6 @@ def test_variance(name: str) -> None:
         if settings.get("algorithm_type") in ("sde-dpmsolver", "noise_prediction"):
             continue
         scheduler = make(name, **settings)
-        if scheduler.call_form == "karras_ve":
-            continue  # its noise enters before the call: the next test
         stages = scheduler.stages
         for step in step_settings:
             for i, stage in enumerate(stages):
@@ -146,6 +159,8 @@ def test_variance(name: str) -> None:
                 found = math.hypot(on_eps, row.noise)
                 scale = max(level.scale for level in levels)
                 assert is_close(found, stage.target.sigma, scale, 1e-9), f"{settings} {step} {i}"
+                checked += 1
+    assert checked
 
 
 def test_variance_of_karras_ve_churn() -> None:

@@ -12,9 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from sampling import RunSpec
+from sampling.device import choose_device
 from schedulers import NAMES, SCHEDULERS
 from tests.page.browsing import READY, visit
 from tests.page.conftest import Watch
+from visualize.films import film_key
 
 LONG = "v=1&steps=1000&samples=8&model=emoji-local"
 COLOURS = """(selector) => {
@@ -50,8 +52,33 @@ def wait_for_film(page: Page, old: str) -> None:
         " return key && key !== old; }",
         arg=old,
     )
-    # The key is set when the film is drawn; two frames later it is on screen.
+    at_rest(page)
+
+
+def wait_for_its_film(page: Page) -> None:
+    """Wait for the film of what the controls say."""
+    key = film_key(RunSpec.from_dict(spec(page)), choose_device())
+    page.wait_for_function(
+        "key => document.querySelector('.ss-app').dataset.film === key", arg=key
+    )
+    at_rest(page)
+
+
+def at_rest(page: Page) -> None:
+    """Wait until what was drawn is on screen, two frames later, and no transition is under way."""
     page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    page.wait_for_function(
+        "() => document.getAnimations().every(a => !(a instanceof CSSTransition))"
+    )
+
+
+def wait_for_pictures(page: Page, expected: dict[str, str]) -> None:
+    """Wait until these canvases, by their row, look like this."""
+    page.wait_for_function(
+        """expected => Object.entries(expected).every(([row, data]) =>
+            document.querySelector(`canvas[data-row=${row}]`).toDataURL() === data)""",
+        arg=expected,
+    )
 
 
 def slide(page: Page, name: str, share: float) -> None:
@@ -148,7 +175,7 @@ def test_a_change_redraws_curve_and_film(page: Page, address: str, change: str) 
     visit(page, address)
     if change == "list of numbers":
         toggle(page, "config.use_karras_sigmas")
-        page.wait_for_timeout(400)
+        wait_for_its_film(page)
     before, key = pictures(page), film(page)
     act, rows = CHANGES[change]
     act(page)
@@ -234,7 +261,7 @@ def test_nothing_piles_up_in_a_fast_drag(page: Page, address: str) -> None:
     for k in range(60):
         page.mouse.move(box["x"] + 20 + 2 * k, y)
     page.mouse.up()
-    page.wait_for_timeout(1200)
+    wait_for_its_film(page)
     assert most == {"schedule": 1, "film": 1}
     steps = spec(page)["steps"]
     expect(page.locator(".ss-chips")).to_contain_text(f"{steps} steps")
@@ -321,7 +348,7 @@ def test_reset_brings_the_first_view_back(page: Page, address: str) -> None:
     first, start = pictures(page), spec(page)
     slide(page, "steps", 0.5)
     choose(page, "scheduler", "Euler")
-    page.wait_for_timeout(500)
+    wait_for_its_film(page)
     key = film(page)
     page.click("[data-action=reset]")
     wait_for_film(page, key)
@@ -351,20 +378,17 @@ def test_every_control_has_a_label(page: Page, address: str) -> None:
 # --- links ------------------------------------------------------------------------------------
 
 
-SETTLED = """() => {
-  const banner = document.querySelector(".ss-banner");
-  if (banner && !banner.hidden) return true;
-  const query = new URLSearchParams(location.search);
-  const { steps, seed } = window.sigmascope.spec;
-  return !location.search
-    || (query.get("steps") === String(steps) && query.get("seed") === String(seed));
-}"""
+def told(link: str) -> RunSpec | None:
+    """The run that a link is of."""
+    parts = [part for part in urlsplit(link).query.split("&") if not part.startswith("__")]
+    return RunSpec.from_query("&".join(parts)) if any(parts) else None
 
 
 def link_of(page: Page) -> str:
-    """The address once it says what the controls say (while a setting is wrong: what it said)."""
-    page.wait_for_timeout(400)
-    page.wait_for_function(SETTLED)
+    """The address once it says what the controls say."""
+    page.click("[data-action=copy]")  # which writes at once what is looked at
+    wanted = RunSpec.from_dict(spec(page))
+    page.wait_for_url(lambda link: told(link) == wanted)
     return page.url
 
 
@@ -376,9 +400,8 @@ def test_a_link_restores_the_exact_state(page: Page, address: str, browser: Brow
     type_into(page, "seed", "77")
     page.wait_for_url("**seed=77*")
     page.locator('input[name="ss-y"][value="alphas_cumprod"]').check(force=True)
-    key = film(page)
     page.keyboard.press("End")
-    page.wait_for_timeout(600)
+    wait_for_its_film(page)
     link, state, key = link_of(page), spec(page), film(page)
     assert "c.beta_end=0.018" in link
     other = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
@@ -496,9 +519,9 @@ def test_space_plays_and_pauses_without_computing(page: Page, address: str) -> N
         "() => Number(document.querySelector('.ss-scrubber').value) >= 3", timeout=4000
     )
     page.keyboard.press("Space")
-    page.wait_for_timeout(100)
+    expect(page.locator("[data-action=play]")).to_have_attribute("data-playing", "false")
     stopped = position(page)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(300)  # nothing moves: played, several steps would have passed
     assert position(page) == stopped
     page.click("[data-action=play]")
     page.wait_for_function(
@@ -693,8 +716,8 @@ def test_dark_follows_the_system_and_the_button(browser: Browser, address: str) 
     ground = "() => getComputedStyle(document.querySelector('.ss-card')).backgroundColor"
     before = page.evaluate(ground)
     page.click("[data-action=theme]")
-    page.wait_for_timeout(100)
-    assert page.evaluate(ground) != before
+    page.wait_for_function(f"before => ({ground})() !== before", arg=before)
+    at_rest(page)
     assert picture(page, "chart") != dark, "canvases repaint in the new colours"
     page.reload()
     page.wait_for_selector(READY, state="attached")
@@ -774,7 +797,7 @@ def test_text_has_contrast_in_both_modes(page: Page, address: str) -> None:
     visit(page, address, "v=1&scheduler=KarrasVeScheduler&steps=10")
     for dark in (False, True):
         page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
-        page.wait_for_timeout(350)
+        at_rest(page)
         assert page.evaluate(POOR) == []
         for door in ("[data-action=about]", '[data-control="scheduler"]'):
             page.click(door)

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
+from unittest import mock
 
 import diffusers.schedulers as theirs
 import torch
@@ -47,6 +48,23 @@ def diffusers_scheduler(name: str, **config: object) -> SchedulerLike:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return completed(diffusers_class(name)(**config))
+
+
+def unready_scheduler(name: str, **config: object) -> SchedulerLike:
+    """The same for a caller who sets the grid at once.
+
+    Some constructors lay out all training steps, which nobody looks at, one by one: half a second.
+    """
+    cls = diffusers_class(name)
+    whole = getattr(cls, "set_timesteps", None)
+    if whole is None:
+        return diffusers_scheduler(name, **config)
+
+    def short(self: SchedulerLike, num_inference_steps: int, *rest: Any, **more: Any) -> None:
+        whole(self, min(num_inference_steps, 2), *rest, **more)
+
+    with mock.patch.object(cls, "set_timesteps", short):
+        return diffusers_scheduler(name, **config)
 
 
 def completed(scheduler: SchedulerLike) -> SchedulerLike:

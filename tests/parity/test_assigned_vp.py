@@ -8,7 +8,7 @@ import torch
 
 from schedulers import SCHEDULERS
 from tests.parity.harness import SHAPE, error, fake_model, unit_noise
-from tests.parity.oracle import SchedulerLike, diffusers_scheduler
+from tests.parity.oracle import SchedulerLike, diffusers_class, diffusers_scheduler
 
 DDIM, DDPM, INVERSE = "DDIMScheduler", "DDPMScheduler", "DDIMInverseScheduler"
 BATCHED = ("DDIMParallelScheduler", "DDPMParallelScheduler")
@@ -161,11 +161,11 @@ def test_a_fresh_object_told_its_steps(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["np", "pt"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if hasattr(diffusers_class(n), "_get_variance")]
+)
 def test_variances_go_by_what_was_assigned(name: str, kind: str) -> None:
     ours, theirs = pair(name)
-    if not hasattr(theirs, "_get_variance"):
-        return
     ours.set_format(kind)
     bars = theirs.alphas_cumprod * 0.5
     theirs.alphas_cumprod = bars

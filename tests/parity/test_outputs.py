@@ -26,7 +26,7 @@ def test_output_access(name: str) -> None:
     assert isinstance(ours, Mapping)
     assert len(ours[:1]) == 1
     assert next(iter(ours.items()))[0] == "prev_sample"
-    with pytest.raises(Exception):  # noqa: B017  (theirs raises a bare Exception here)
+    with pytest.raises(TypeError):  # theirs raises a bare Exception here
         del ours["prev_sample"]
 
 

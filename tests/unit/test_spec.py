@@ -42,11 +42,11 @@ def another_value(entry: Parameter) -> object:
     return value
 
 
-@pytest.mark.parametrize(("name", "entry"), PARAMETERS)
+@pytest.mark.parametrize(
+    ("name", "entry"), [p for p in PARAMETERS if another_value(p.values[1]) is not None]
+)
 def test_every_parameter_survives_json_and_link(name: str, entry: Parameter) -> None:
     value = another_value(entry)
-    if value is None:
-        return
     spec = RunSpec(scheduler=name, config=((entry.name, value),))
     assert [key for key, _ in spec.config] == [entry.name]
     assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False))) == spec
@@ -61,35 +61,33 @@ def test_a_default_said_aloud_is_the_same_spec(name: str, entry: Parameter) -> N
     )
 
 
-@pytest.mark.parametrize(("name", "entry"), PARAMETERS)
-@pytest.mark.parametrize(
-    "value",
-    [
-        math.nan,
-        "abc",
-        "",
-        {},
-        {"a": 1},
-        [[1.0]],
-        ["x"],
-        [math.nan],
-        [math.inf],
-        1e400,
-        DIGITS_4500,
-        -DIGITS_4500,
-        b"x",
-        object(),
-    ],
-    ids=lambda value: str(type(value).__name__),
+NONSENSE: tuple[object, ...] = (
+    math.nan,
+    "abc",
+    "",
+    {},
+    {"a": 1},
+    [[1.0]],
+    ["x"],
+    [math.nan],
+    [math.inf],
+    1e400,
+    DIGITS_4500,
+    -DIGITS_4500,
+    b"x",
+    object(),
 )
-def test_nonsense_is_blamed_on_its_control(name: str, entry: Parameter, value: object) -> None:
-    if value == entry.default:
-        return  # no upper end is the default of s_tmax
-    with pytest.raises(SpecError) as caught:
-        RunSpec.from_dict({"scheduler": name, "config": {entry.name: value}})
-    assert caught.value.parameter == f"config.{entry.name}"
-    assert entry.name in str(caught.value)
-    assert len(str(caught.value)) <= 500
+
+
+@pytest.mark.parametrize(("name", "entry"), PARAMETERS)
+def test_nonsense_is_blamed_on_its_control(name: str, entry: Parameter) -> None:
+    # no upper end is the default of s_tmax
+    for value in (value for value in NONSENSE if value != entry.default):
+        with pytest.raises(SpecError) as caught:
+            RunSpec.from_dict({"scheduler": name, "config": {entry.name: value}})
+        assert caught.value.parameter == f"config.{entry.name}"
+        assert entry.name in str(caught.value)
+        assert len(str(caught.value)) <= 500
 
 
 @pytest.mark.parametrize(("name", "entry"), PARAMETERS)
