@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from numbers import Real
 
 import torch
 
 from models.protocol import ModelInfo
+from schedulers.backend.checks import check_number
 from schedulers.backend.errors import ParameterError, ParameterTypeError
 
 _LARGEST = 1e12  # far beyond every noise schedule; squares stay within float32
@@ -137,14 +136,4 @@ def check_level(name: str, value: object) -> float:
         TypeError: Not a number.
         ValueError: Negative, not finite, or above 1e12.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ParameterTypeError(
-            f"{name} must be a number, got {type(value).__name__} {value!r}", name
-        )
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond every float
-        number = math.inf
-    if not 0.0 <= number <= _LARGEST:
-        raise ParameterError(f"{name}={value!r} must lie between 0 and {_LARGEST:g}", name)
-    return number
+    return check_number(name, value, 0.0, _LARGEST)

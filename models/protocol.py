@@ -24,6 +24,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from schedulers.backend.checks import check_choice, check_number, check_whole
+
 Kind = Literal["image", "plane", "line"]
 
 
@@ -58,6 +60,19 @@ class Option:
     step: float
     text: str
     choices: tuple[float, ...] = ()
+
+    def check(self, value: object) -> float:
+        """The value, if it is one of this option.
+
+        Raises:
+            TypeError: Not a number, or not a whole one where only these are.
+            ValueError: Out of range, or not among the choices.
+        """
+        if self.choices:
+            return float(check_choice(self.name, value, self.choices))
+        if isinstance(self.default, int) and float(self.step or 1).is_integer():
+            return check_whole(self.name, value, int(self.low), int(self.high))
+        return check_number(self.name, value, self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from models import emoji, local_score, mixtures, points
 from models.denoiser import Denoiser
-from models.protocol import ModelInfo, Option
+from models.protocol import ModelInfo
 from schedulers.backend.errors import ParameterError, ParameterTypeError
 
 MODELS: Mapping[str, ModelInfo] = MappingProxyType(
@@ -53,22 +53,8 @@ def load(model_id: str, device: str = "cpu", **options: float) -> Denoiser:
                 f"{name}={value!r}: model {model_id!r} has no such option: {allowed}", name
             )
     values = {name: options.get(name, option.default) for name, option in known.items()}
-    checked = tuple(_check(known[name], value) for name, value in values.items())
+    checked = tuple(float(known[name].check(value)) for name, value in values.items())
     return _build(model_id, str(device), checked)
-
-
-def _check(option: Option, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ParameterTypeError(f"{option.name}={value!r} must be a number", option.name)
-    if not option.low <= value <= option.high:
-        raise ParameterError(
-            f"{option.name}={value!r} must lie between {option.low:g} and {option.high:g}",
-            option.name,
-        )
-    if option.choices and value not in option.choices:
-        allowed = ", ".join(f"{choice:g}" for choice in option.choices)
-        raise ParameterError(f"{option.name}={value!r} is not one of {allowed}", option.name)
-    return float(value)
 
 
 @lru_cache(maxsize=16)

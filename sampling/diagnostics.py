@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models import MODELS
-from sampling.plan import Plan, step_settings
+from sampling.plan import Plan
 from schedulers.diagnostics import DIAGNOSTICS, Diagnosis, Diagnostic, Facts, Finding, diagnose
 from schedulers.diagnostics.finding import count, short
 from schedulers.diagnostics.levels import LOWEST_USEFUL, wasted
@@ -35,7 +35,7 @@ def facts_of(plan: Plan, extent: float) -> ModelFacts:
     """
     spec, described = plan.spec, type(plan.scheduler).parameters()
     settings = {entry.name: entry.default for entry in described} | dict(spec.config)
-    settings |= step_settings(spec)
+    settings |= dict(spec.step)
     settings |= {"steps": spec.steps, "sigmas": spec.sigmas}
     return ModelFacts(plan, settings, MODELS[spec.model].kind == "image", extent)
 

@@ -22,7 +22,6 @@ __all__ = [
     "blame",
     "build",
     "plan_run",
-    "step_settings",
 ]
 
 PARTICLES = 256
@@ -65,7 +64,7 @@ def plan_run(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Plan:
     scheduler = build(spec, attempts)
     ahead = isinstance(scheduler, DPMAdaptiveScheduler) and attempts is None
     try:
-        return Plan.of(scheduler, step_settings(spec), spec=spec, ahead=ahead)
+        return Plan.of(scheduler, dict(spec.step), spec=spec, ahead=ahead)
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
 
@@ -81,10 +80,8 @@ def build(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Scheduler
         SpecError: The settings do not go together; ``parameter`` names the control.
     """
     made = SCHEDULERS[spec.scheduler]
-    calls = {entry.name: entry.call for entry in made.parameters()}
-    settings = {k: _listed(v) for k, v in spec.config if calls[k] == "init"}
     try:
-        scheduler = made(**settings)
+        scheduler = made(**{name: _listed(value) for name, value in spec.config})
         if attempts is not None and isinstance(scheduler, DPMAdaptiveScheduler):
             scheduler.set_timesteps(attempts=attempts)
         else:
@@ -92,13 +89,6 @@ def build(spec: RunSpec, attempts: tuple[Group, ...] | None = None) -> Scheduler
     except (ValueError, TypeError) as error:
         raise blame(spec, error) from error
     return scheduler
-
-
-def step_settings(spec: RunSpec) -> dict[str, Value]:
-    """The settings of this spec that go to `step` rather than to the constructor."""
-    made = SCHEDULERS[spec.scheduler]
-    calls = {entry.name: entry.call for entry in made.parameters()}
-    return {name: value for name, value in spec.config if calls[name] == "step"}
 
 
 def batch(info: ModelInfo, samples: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import torch
 from models import MODELS, Model, load
 from sampling.device import choose_device, zero_gpu
 from sampling.noise import generators, unit_noise
-from sampling.plan import Plan, batch, blame, build, step_settings
+from sampling.plan import Plan, batch, blame, build
 from sampling.spec import RunSpec, SpecError
 from schedulers.core.coefficients import Coefficients
 from schedulers.core.level import Call, Level
@@ -163,7 +163,7 @@ def _frames(spec: RunSpec, device: str, plan: Plan | None = None) -> Iterator[Fr
     owners = generators(spec.seed, spec.samples)
     denoise = denoiser(spec, device)
     x = initial_state(spec, scheduler, owners, device)
-    settings: dict[str, Any] = dict(step_settings(spec))
+    settings: dict[str, Any] = dict(spec.step)
     moments = settled(scheduler, drive(scheduler, denoise, x, generator=owners, **settings))
     download = _Download(device)
     waiting: list[tuple[Moment, Callable[[], Pair]]] = []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode
 
-from models import MODELS, ModelInfo, Option
+from models import MODELS, ModelInfo
 from schedulers import SCHEDULERS
+from schedulers.backend.checks import check_choice, check_number, check_whole, shown
 from schedulers.interface.params import Parameter
 
 __all__ = ["MAX_SAMPLES", "MAX_STEPS", "NOT_OURS", "VERSION", "RunSpec", "SpecError", "Value"]
@@ -31,6 +32,7 @@ NOT_OURS = frozenset(
 
 Value = bool | int | float | str | None | tuple[float, ...]
 Pairs = tuple[tuple[str, Value], ...]
+T = TypeVar("T")
 
 
 class SpecError(ValueError):
@@ -69,7 +71,10 @@ class RunSpec:
 
     Attributes:
         scheduler: Class name, a key of `schedulers.SCHEDULERS`.
-        config: Constructor and step parameters that differ from their defaults, sorted by name.
+        config: Parameters of the constructor that differ from their defaults, sorted by name.
+        step: Arguments of ``step`` (eta, s_churn, ...) that differ from their defaults, likewise.
+            What is passed in ``config`` by such a name goes here: the page, links and the API
+            name both kinds in one list.
         model: A key of `models.MODELS`; the empty string stands for the first one.
         cond: A class of that model; the empty string stands for its default class.
         options: Options of that model that differ from their defaults, sorted by name.
@@ -86,6 +91,7 @@ class RunSpec:
 
     scheduler: str = "DPMSolverMultistepScheduler"
     config: Pairs = ()
+    step: Pairs = ()
     model: str = ""
     cond: str = ""
     options: Pairs = ()
@@ -97,31 +103,36 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         """Validate every field and bring it to its one canonical form."""
-        scheduler = SCHEDULERS[_choice("scheduler", self.scheduler, SCHEDULERS)]
+        scheduler = SCHEDULERS[
+            _checked("scheduler", check_choice, "scheduler", self.scheduler, SCHEDULERS)
+        ]
         model_id = self.model or next(iter(MODELS))
-        info = MODELS[_choice("model", model_id, MODELS)]
+        info = MODELS[_checked("model", check_choice, "model", model_id, MODELS)]
         classes = [entry.id for entry in info.classes]
-        cond = _choice("cond", self.cond or info.default_class, classes)
-        timesteps = _numbers("timesteps", self.timesteps, low=0.0)
-        sigmas = _numbers("sigmas", self.sigmas, low=0.0)
+        cond = _checked("cond", check_choice, "cond", self.cond or info.default_class, classes)
+        timesteps = _numbers("timesteps", self.timesteps)
+        sigmas = _numbers("sigmas", self.sigmas)
         if timesteps is not None and sigmas is not None:
             raise SpecError(
                 ("sigmas", "timesteps"),
                 "sigmas and timesteps are both given; give one of them, not both.",
             )
-        steps = _integer("steps", self.steps, 1, MAX_STEPS)
+        steps = _checked("steps", check_whole, "steps", self.steps, 1, MAX_STEPS)
         custom = timesteps if timesteps is not None else sigmas
         if custom is not None:
             steps = min(len(custom), MAX_STEPS)
+        given = (*_pairs("config", self.config), *_pairs("step", self.step))
+        config, step = _settings(scheduler.parameters(), given)
         settings = {
             "scheduler": self.scheduler,
-            "config": _config(scheduler.parameters(), self.config),
+            "config": config,
+            "step": step,
             "model": model_id,
             "cond": cond,
             "options": _options(info, self.options),
             "steps": steps,
-            "seed": _integer("seed", self.seed, 0, MAX_SEED),
-            "samples": _integer("samples", self.samples, 1, MAX_SAMPLES),
+            "seed": _checked("seed", check_whole, "seed", self.seed, 0, MAX_SEED),
+            "samples": _checked("samples", check_whole, "samples", self.samples, 1, MAX_SAMPLES),
             "timesteps": timesteps,
             "sigmas": sigmas,
         }
@@ -145,23 +156,23 @@ class RunSpec:
             SpecError: Something is unknown, of the wrong type, not finite or out of range.
         """
         if not isinstance(settings, Mapping):
-            raise SpecError("", f"settings must be an object, got {_show(settings)}.")
+            raise SpecError("", f"settings must be an object, got {shown(settings)}.")
         known = {field.name for field in fields(cls)}
         for key in settings:
             if key != "v" and key not in known:
-                raise SpecError(_text(key), f"{_show(key)} is no setting.{_hint(key, known)}")
+                raise SpecError(_text(key), f"{shown(key)} is no setting.{_hint(key, known)}")
         version = settings.get("v", VERSION)
         if isinstance(version, bool) or version != VERSION:
-            raise SpecError("v", f"v must be {VERSION}, got {_show(version)}.")
+            raise SpecError("v", f"v must be {VERSION}, got {shown(version)}.")
         values = {key: settings[key] for key in known if key in settings}
-        for key in ("config", "options"):
+        for key in ("config", "step", "options"):
             pairs = values.get(key)
             if pairs is None:
                 values.pop(key, None)
             elif isinstance(pairs, Mapping):
                 values[key] = tuple(pairs.items())
             else:
-                raise SpecError(key, f"{key} must be an object, got {_show(pairs)}.")
+                raise SpecError(key, f"{key} must be an object, got {shown(pairs)}.")
         for key in ("model", "cond"):
             if values.get(key) is None:
                 values.pop(key, None)
@@ -172,7 +183,7 @@ class RunSpec:
         return {
             "v": VERSION,
             "scheduler": self.scheduler,
-            "config": {name: _plain(value) for name, value in self.config},
+            "config": {name: _plain(value) for name, value in sorted(self.config + self.step)},
             "steps": self.steps,
             "model": self.model,
             "cond": self.cond,
@@ -198,7 +209,9 @@ class RunSpec:
             ("seed", str(self.seed)),
             ("samples", str(self.samples)),
         ]
-        pairs += [(f"c.{name}", _written(value)) for name, value in self.config]
+        pairs += [
+            (f"c.{name}", _written(value)) for name, value in sorted(self.config + self.step)
+        ]
         pairs += [(f"o.{name}", _written(value)) for name, value in self.options]
         pairs += [
             (name, _written(value))
@@ -226,7 +239,7 @@ class RunSpec:
                 raise SpecError("", f"the link cannot be read: {error}.") from error
         else:
             entries = {_text(key): _text(value) for key, value in query.items()}
-        plain = {field.name for field in fields(cls)} - {"config", "options"}
+        plain = {field.name for field in fields(cls)} - {"config", "step", "options"}
         settings: dict[str, Any] = {}
         config: dict[str, Any] = {}
         options: dict[str, Any] = {}
@@ -261,18 +274,21 @@ def _described(scheduler: str) -> dict[str, Parameter]:
 # --- checks -----------------------------------------------------------------------------------
 
 
-def _config(described: Iterable[Parameter], pairs: object) -> Pairs:
+def _settings(
+    described: Iterable[Parameter], pairs: Iterable[tuple[str, Any]]
+) -> tuple[Pairs, Pairs]:
+    """Parameters of the constructor and of ``step``, without those that have their defaults."""
     known = {entry.name: entry for entry in described if entry.name not in NOT_OURS}
-    kept: dict[str, Value] = {}
-    for name, value in _pairs("config", pairs):
+    kept: dict[str, dict[str, Value]] = {"init": {}, "step": {}}
+    for name, value in pairs:
         if name not in known:
             hint = " It is for programs." if name in NOT_OURS else _hint(name, known)
-            raise SpecError(f"config.{name}", f"{_show(name)} is no parameter here.{hint}")
+            raise SpecError(f"config.{name}", f"{shown(name)} is no parameter here.{hint}")
         entry = known[name]
         checked = _parameter(entry, value)
         if not _same(checked, _frozen(entry.default)):
-            kept[name] = checked
-    return tuple(sorted(kept.items()))
+            kept[entry.call][name] = checked
+    return tuple(sorted(kept["init"].items())), tuple(sorted(kept["step"].items()))
 
 
 def _options(info: ModelInfo, pairs: object) -> Pairs:
@@ -282,10 +298,10 @@ def _options(info: ModelInfo, pairs: object) -> Pairs:
         if name not in known:
             raise SpecError(
                 f"options.{name}",
-                f"{_show(name)} is no option of {info.id}.{_hint(name, known)}",
+                f"{shown(name)} is no option of {info.id}.{_hint(name, known)}",
             )
         entry = known[name]
-        checked = _option(entry, value)
+        checked = _checked(f"options.{name}", entry.check, value)
         if not _same(checked, _frozen(entry.default)):
             kept[name] = checked
     return tuple(sorted(kept.items()))
@@ -296,11 +312,11 @@ def _pairs(control: str, pairs: object) -> list[tuple[str, Any]]:
         listed = [(name, value) for name, value in cast("Iterable[Any]", pairs)]
     except (TypeError, ValueError):
         raise SpecError(
-            control, f"{control} must be (name, value) pairs, got {_show(pairs)}."
+            control, f"{control} must be (name, value) pairs, got {shown(pairs)}."
         ) from None
     for name, _ in listed:
         if not isinstance(name, str):
-            raise SpecError(control, f"{control} needs names as text, got {_show(name)}.")
+            raise SpecError(control, f"{control} needs names as text, got {shown(name)}.")
     return listed
 
 
@@ -311,107 +327,43 @@ def _parameter(entry: Parameter, value: object) -> Value:
     unset = isinstance(default, float) and not math.isfinite(default)
     if unset and (value is None or value in (default, _written(default))):
         return default  # JSON has no infinity: null stands for it
-    if isinstance(value, int) and abs(value) > 10**300:
-        raise SpecError(control, f"{entry.name} must be a number of sensible size.")
-    if isinstance(value, list | tuple) and len(value) > MAX_NUMBERS:
-        raise SpecError(
-            control, f"{entry.name} must hold 1 to {MAX_NUMBERS} numbers, got {len(value)}."
-        )
-    try:
-        checked = entry.check(list(value) if isinstance(value, tuple) else value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise SpecError(control, _cut(str(error), 400)) from error
+    if isinstance(value, list | tuple) and value:
+        _limited(control, value)
+    checked = _checked(control, entry.check, list(value) if isinstance(value, tuple) else value)
     if entry.kind == "numbers" and checked is not None:
         return tuple(float(number) for number in checked)
     if entry.kind == "float" and checked is not None:
-        return _float(control, checked, None, None)
+        return _checked(control, check_number, entry.name, checked)
     return _frozen(checked)
 
 
-def _option(entry: Option, value: object) -> Value:
-    control = f"options.{entry.name}"
-    if entry.choices:
-        match = next((c for c in entry.choices if _same(c, value)), None)
-        if match is None:
-            allowed = ", ".join(str(choice) for choice in entry.choices)
-            raise SpecError(control, f"{entry.name} must be one of {allowed}, got {_show(value)}.")
-        return match
-    if isinstance(entry.default, bool):
-        return _boolean(control, value)
-    if isinstance(entry.default, int) and float(entry.step or 1).is_integer():
-        return _integer(control, value, entry.low, entry.high)
-    return _float(control, value, entry.low, entry.high)
-
-
-def _boolean(control: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(control, f"{_name(control)} must be true or false, got {_show(value)}.")
-    return value
-
-
-def _integer(control: str, value: object, low: float | None, high: float | None) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SpecError(control, f"{_name(control)} must be a whole number, got {_show(value)}.")
-    return int(_within(control, value, low, high))
-
-
-def _float(control: str, value: object, low: float | None, high: float | None) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SpecError(control, f"{_name(control)} must be a number, got {_show(value)}.")
+def _checked(control: str, check: Callable[..., T], *arguments: Any) -> T:
+    """What the library's own check makes of a value, or its refusal as one of a control."""
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise SpecError(control, f"{_name(control)} must be a finite number, got {_show(value)}.")
-    return float(_within(control, number, low, high))
+        return check(*arguments)
+    except (TypeError, ValueError) as error:
+        raise SpecError(control, _cut(str(error), 400)) from error
 
 
-def _within(control: str, number: float, low: float | None, high: float | None) -> float:
-    if (low is not None and number < low) or (high is not None and number > high):
-        if low is None:
-            allowed = f"at most {_short(high)}"
-        elif high is None:
-            allowed = f"at least {_short(low)}"
-        else:
-            allowed = f"between {_short(low)} and {_short(high)}"
-        raise SpecError(control, f"{_name(control)} must be {allowed}, got {_show(number)}.")
-    return number
-
-
-def _choice(control: str, value: object, choices: Iterable[str]) -> str:
-    allowed = list(choices)
-    if not isinstance(value, str) or value not in allowed:
-        listed = ", ".join(allowed) if len(allowed) <= 12 else f"{len(allowed)} names"
-        raise SpecError(
-            control,
-            f"{_name(control)} must be one of {listed}, got {_show(value)}."
-            f"{_hint(value, allowed)}",
-        )
-    return value
-
-
-def _numbers(
-    control: str,
-    value: object,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-) -> tuple[float, ...] | None:
+def _numbers(control: str, value: object) -> tuple[float, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple):
+        raise SpecError(control, f"{control}={shown(value)} must be a list of numbers.")
+    _limited(control, value)
+    return tuple(
+        _checked(control, check_number, f"{control}[{i}]", number, 0.0)
+        for i, number in enumerate(value)
+    )
+
+
+def _limited(control: str, numbers: Sequence[object]) -> None:
+    """Refuse a list that no link can carry."""
+    if not 1 <= len(numbers) <= MAX_NUMBERS:
+        name = control.rpartition(".")[2]
         raise SpecError(
-            control, f"{_name(control)} must be a list of numbers, got {_show(value)}."
+            control, f"{name} holds {len(numbers)} numbers; it must hold 1 to {MAX_NUMBERS}."
         )
-    if not 1 <= len(value) <= MAX_NUMBERS:
-        raise SpecError(
-            control,
-            f"{_name(control)} must hold 1 to {MAX_NUMBERS} numbers, got {len(value)}.",
-        )
-    return tuple(_float(control, number, low, high) for number in value)
 
 
 def _frozen(value: Any) -> Value:  # noqa: ANN401
@@ -455,10 +407,7 @@ def _read(text: str) -> bool | int | float | str | None:
 
 def _read_list(control: str, text: str) -> tuple[Any, ...]:
     parts = text.split(",")
-    if len(parts) > MAX_NUMBERS:
-        raise SpecError(
-            control, f"{_name(control)} must hold 1 to {MAX_NUMBERS} numbers, got {len(parts)}."
-        )
+    _limited(control, parts)
     return tuple(_read(part.strip()) for part in parts)
 
 
@@ -480,25 +429,8 @@ def _plain(value: Value) -> Any:  # noqa: ANN401
     return value if _finite(value) else None
 
 
-def _name(control: str) -> str:
-    return control.rpartition(".")[2]
-
-
-def _short(number: float | None) -> str:
-    return f"{number:.10g}" if number is not None else ""
-
-
 def _text(value: object) -> str:
     return str(value)[:200]
-
-
-def _show(value: object) -> str:
-    """A value for a message: short whatever it is."""
-    try:
-        text = repr(value)
-    except Exception:  # an int beyond the interpreter's digit limit has no repr
-        text = f"a {type(value).__name__} that cannot be shown"
-    return _cut(text, 60)
 
 
 def _cut(text: str, most: int) -> str:

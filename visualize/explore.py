@@ -207,7 +207,9 @@ class Explorer:
             "columns": columns(plan, told),
             "training": _training(plan),
             "inert": _inert(spec),
-            "quirks": active_quirks(spec.scheduler, dict(spec.config) | {"steps": spec.steps}),
+            "quirks": active_quirks(
+                spec.scheduler, dict(spec.config + spec.step) | {"steps": spec.steps}
+            ),
             "chips": [chip.to_dict() for chip in chips(plan, self._extent(spec))],
             "equations": equations(plan, told),
             "contributions": {
@@ -563,7 +565,7 @@ def _floats(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _inert(spec: RunSpec) -> dict[str, str]:
-    settings = dict(spec.config) | {"steps": spec.steps}
+    settings = dict(spec.config + spec.step) | {"steps": spec.steps}
     made = SCHEDULERS[spec.scheduler]
     reasons = made.inert(settings)
     if made.call_form == "adaptive":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -17,6 +18,8 @@ from .errors import ParameterError, ParameterTypeError
 
 #: The curves of which at most one can be chosen, in the order in which they are looked at.
 CURVES = ("use_karras_sigmas", "use_lu_lambdas", "use_exponential_sigmas", "use_beta_sigmas")
+#: Most choices that a message lists.
+MOST_LISTED = 12
 #: Longest run of a class that has no training steps to bound it.
 MOST_STEPS = 100_000
 #: Highest noise level: float32 still holds its square.
@@ -62,6 +65,39 @@ def check_number(
     if not low <= number <= high:
         raise ParameterError(f"{name}={shown(value)} must be a finite number{within}.", name)
     return number
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any], optional: bool = False) -> Any:
+    """One of a few words or numbers.
+
+    Args:
+        name: Its name in the caller's signature.
+        value: What was passed.
+        choices: The words or numbers.
+        optional: Whether None is said to be possible too.
+
+    Returns:
+        The choice.
+
+    Raises:
+        TypeError: It is of another kind than the choices.
+        ValueError: It is none of them; the message lists them, or the closest of many.
+    """
+    allowed = list(choices)
+    for choice in allowed:  # True is not taken for 1
+        if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
+            return choice
+    words = bool(allowed) and isinstance(allowed[0], str)
+    close: list[str] = []
+    if words and isinstance(value, str):
+        close = difflib.get_close_matches(value[:80], allowed, n=2, cutoff=0.5)
+    if len(allowed) <= MOST_LISTED:
+        listed = ", ".join(map(repr, allowed)) + (" or None" if optional else "")
+    else:
+        listed = f"{len(allowed)} names"
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    kind = ParameterError if isinstance(value, str) == words else ParameterTypeError
+    raise kind(f"{name}={shown(value)} must be one of {listed}.{hint}", name)
 
 
 def check_real(name: str, value: Any, low: float, high: float, like: Any = None) -> Any:

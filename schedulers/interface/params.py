@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import numpy as np
 
-from ..backend.checks import shown
+from ..backend.checks import check_choice, shown
 from ..backend.errors import ParameterError, ParameterTypeError
 
 Kind = Literal["float", "int", "bool", "choice", "numbers", "object"]
@@ -141,14 +141,11 @@ class Parameter:
         if self.kind == "bool":
             if isinstance(value, (bool, np.bool_)):
                 return bool(value)
-            raise ParameterTypeError(f"{self.name}={value!r} must be True or False.", self.name)
+            raise ParameterTypeError(
+                f"{self.name}={shown(value)} must be True or False.", self.name
+            )
         if self.kind == "choice":
-            if isinstance(value, str) and value in self.choices:
-                return str(value)
-            allowed = ", ".join(repr(c) for c in self.choices)
-            none = " or None" if self.optional else ""
-            kind = ValueError if isinstance(value, str) else TypeError
-            raise kind(f"{self.name}={value!r} must be one of {allowed}{none}.")
+            return check_choice(self.name, value, self.choices, self.optional)
         if self.kind == "numbers":
             return self._check_numbers(value)
         if self.kind == "object":
@@ -176,7 +173,7 @@ class Parameter:
         if self.kind == "int":
             if not isinstance(number, Integral) and not float(number).is_integer():
                 raise ParameterTypeError(
-                    f"{self.name}={value!r} must be an integer in {self.range}.", self.name
+                    f"{self.name}={shown(value)} must be an integer in {self.range}.", self.name
                 )
             return int(float(number)) if not isinstance(number, Integral) else int(number)
         # A float stays what was passed (int or float), so that config files keep their spelling.
@@ -185,7 +182,7 @@ class Parameter:
     def _check_numbers(self, value: Any) -> Any:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise ParameterTypeError(
-                f"{self.name}={value!r} must be a list or array of numbers.", self.name
+                f"{self.name}={shown(value)} must be a list or array of numbers.", self.name
             )
         try:
             numbers = np.asarray(value, dtype=np.float64)

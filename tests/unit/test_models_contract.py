@@ -152,10 +152,10 @@ def test_bad_calls_name_what_is_wrong(model_id: str) -> None:
             model.denoise(x, bad, 0.5)
         with pytest.raises(ValueError, match="sigma="):
             model.denoise(x, 1.0, bad)
-    for wrong in ("0.5", None, [0.5], 1j, True, torch.tensor(0.5)):
-        with pytest.raises(TypeError, match="^alpha must be a number"):
+    for wrong in ("0.5", None, [0.5], 1j, True):
+        with pytest.raises(TypeError, match="^alpha=.* must be a number"):
             model.denoise(x, wrong, 0.5)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="^sigma must be a number"):
+        with pytest.raises(TypeError, match="^sigma=.* must be a number"):
             model.denoise(x, 1.0, wrong)  # type: ignore[arg-type]
     for nothing in (["a"], 3, {}):
         with pytest.raises(TypeError, match="^cond="):

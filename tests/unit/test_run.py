@@ -38,7 +38,9 @@ from sampling import device as device_module
 from sampling.noise import generators, unit_noise
 from sampling.runner import STEPS_TO_IMAGE, image_of
 from schedulers import SCHEDULERS
+from schedulers.backend.errors import ParameterError, ParameterTypeError
 from schedulers.core.level import Call, Level
+from visualize.explore import Explorer
 
 DEVICES = [device.id for device in devices()]
 LINE = "mixture-1d"
@@ -102,7 +104,7 @@ VARIANTS = [
 
 
 def named(spec: RunSpec) -> str:
-    settings = ",".join(f"{key}={value}" for key, value in spec.config)
+    settings = ",".join(f"{key}={value}" for key, value in spec.config + spec.step)
     return f"{spec.scheduler}[{settings}]"
 
 
@@ -170,7 +172,10 @@ def inputs(film: Trajectory) -> tuple[list[np.ndarray], list[np.ndarray], list[n
 
 def deterministic_churn(spec: RunSpec) -> bool:
     """Whether the sample shown to the model is the sample of the frame before."""
-    return spec.scheduler != "KarrasVeScheduler" or dict(spec.config).get("s_churn") == 0.0
+    return (
+        spec.scheduler != "KarrasVeScheduler"
+        or dict(spec.config + spec.step).get("s_churn") == 0.0
+    )
 
 
 @pytest.mark.parametrize("spec", [s for s in VARIANTS if deterministic_churn(s)], ids=named)
@@ -348,7 +353,7 @@ def test_frames_pickle() -> None:
     """On ZeroGPU they cross a process boundary."""
     frame = next(run(RunSpec(model=LINE), device="cpu"))
     again = pickle.loads(pickle.dumps(frame))
-    assert (again.index, again.stage, again.weights) == (
+    assert (again.index, again.call, again.coefficients) == (
         frame.index,
         frame.call,
         frame.coefficients,
@@ -446,7 +451,7 @@ def test_a_trajectory_is_the_list_of_the_frames() -> None:
     for ours, theirs in zip(film, run(spec, device="cpu"), strict=True):
         np.testing.assert_array_equal(ours.sample, theirs.sample)
         np.testing.assert_array_equal(ours.pred_original_sample, theirs.pred_original_sample)
-        assert ours.stage == theirs.stage
+        assert ours.call == theirs.call
     for array in (film.initial, film.samples, film.x0):
         assert not array.flags.writeable
     assert film.nbytes == film.initial.nbytes + film.samples.nbytes + film.x0.nbytes
@@ -598,25 +603,27 @@ def test_the_stand_in_for_a_learned_variance_keeps_its_digits_near_the_clean_end
 
 
 @pytest.mark.parametrize(
-    ("error", "control"),
+    ("error", "controls"),
     [
-        (ValueError("num_inference_steps=7 must lie in 1..5 (num_train_timesteps)."), "steps"),
-        (TypeError("beta_end='x' must be a number."), "config.beta_end"),
-        (ValueError("pass a list: timestep_spacing='leading' goes with no order."),
-         "config.timestep_spacing"),
-        (ValueError("timesteps cannot go with beta_schedule='linear'."), "timesteps"),
-        (ValueError("solver_order=4 is nothing that this class has."), ""),
+        (ParameterError("num_inference_steps=7 is too many.", "num_inference_steps"), ("steps",)),
+        (ParameterTypeError("beta_end='x' must be a number.", "beta_end"), ("config.beta_end",)),
+        (ParameterError("one goes without the other.", "beta_schedule", "timesteps"),
+         ("config.beta_schedule", "timesteps")),
+        (ParameterError("solver_order=4 is nothing that this class has.", "solver_order"), ()),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["__init__", "set_timesteps", "step"])
 def test_a_refusal_is_the_matter_of_the_control_that_it_names(
-    place: str, error: Exception, control: str, monkeypatch: pytest.MonkeyPatch
+    place: str, error: Exception, controls: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SCHEDULERS["DDIMScheduler"], place, raiser(error))
     with pytest.raises(SpecError) as refused:
         list(run(line(0), device="cpu"))
     message = str(error).replace("num_inference_steps", "steps")
-    assert (refused.value.parameter, refused.value.message) == (control, message)
+    assert (refused.value.parameters, refused.value.message) == (controls, message)
+    answer = Explorer(device="cpu").schedule(line(0).to_dict())
+    if place != "step":  # the page lights up each of them
+        assert answer["errors"] == dict.fromkeys(controls or ("",), message)
 
 
 @pytest.mark.parametrize(

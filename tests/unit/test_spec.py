@@ -6,12 +6,13 @@ import json
 import math
 import pickle
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models import MODELS
-from sampling import RunSpec, SpecError
+from sampling import RunSpec, SpecError, plan_run
 from sampling.spec import NOT_OURS
 from schedulers import NAMES, SCHEDULERS
 from schedulers.interface.params import Parameter
@@ -48,7 +49,7 @@ def another_value(entry: Parameter) -> object:
 def test_every_parameter_survives_json_and_link(name: str, entry: Parameter) -> None:
     value = another_value(entry)
     spec = RunSpec(scheduler=name, config=((entry.name, value),))
-    assert [key for key, _ in spec.config] == [entry.name]
+    assert [key for key, _ in spec.config + spec.step] == [entry.name]
     assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False))) == spec
     assert RunSpec.from_query(spec.to_query()) == spec
     assert hash(RunSpec.from_query("?" + spec.to_query())) == hash(spec)
@@ -266,3 +267,33 @@ def test_the_order_of_settings_does_not_matter() -> None:
 def test_the_error_survives_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(SpecError("steps", "steps must be 1.")))
     assert (error.parameter, str(error)) == ("steps", "steps must be 1.")
+
+
+LINKS = [
+    line
+    for line in (Path(__file__).parent / "links.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+
+
+def test_links_of_every_release_open() -> None:
+    """What was shared once means the same run, and is written the same way."""
+    assert len(LINKS) > 90
+    for link in LINKS:
+        spec = RunSpec.from_query(link)
+        assert spec.to_query() == link
+        assert RunSpec.from_dict(spec.to_dict()) == spec
+        plan_run(spec)
+
+
+def test_constructor_and_step_arguments_are_kept_apart() -> None:
+    """However they come."""
+    both = (("s_churn", 5.0), ("beta_end", 0.03))
+    name = "EulerDiscreteScheduler"
+    spec = RunSpec(scheduler=name, config=both)
+    assert spec == RunSpec(scheduler=name, config=both[1:], step=both[:1])
+    assert (spec.config, spec.step) == (both[1:], both[:1])
+    assert spec == RunSpec.from_dict({"scheduler": name, "config": dict(both)})
+    assert spec.to_dict()["config"] == dict(both)
+    with pytest.raises(SpecError):
+        RunSpec(scheduler=name, step=(("nothing", 1),))
