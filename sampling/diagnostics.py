@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from models import MODELS
 from sampling.plan import Plan
 from schedulers.diagnostics import DIAGNOSTICS, Diagnosis, Diagnostic, Facts, Finding, diagnose
-from schedulers.diagnostics.finding import count, short
-from schedulers.diagnostics.levels import LOWEST_USEFUL, wasted
+from schedulers.diagnostics.finding import count, settings_of, short
+from schedulers.diagnostics.levels import LOWEST_USEFUL, larger, wasted
 
 __all__ = ["MODEL_DIAGNOSTICS", "ModelFacts", "diagnose_run", "facts_of"]
 
@@ -33,11 +33,9 @@ def facts_of(plan: Plan, extent: float) -> ModelFacts:
         plan: The run.
         extent: Largest absolute coordinate that the model's data have (1 for images).
     """
-    spec, described = plan.spec, type(plan.scheduler).parameters()
-    settings = {entry.name: entry.default for entry in described} | dict(spec.config)
-    settings |= dict(spec.step)
-    settings |= {"steps": spec.steps, "sigmas": spec.sigmas}
-    return ModelFacts(plan, settings, MODELS[spec.model].kind == "image", extent)
+    spec, image = plan.spec, MODELS[plan.spec.model].kind == "image"
+    settings = settings_of(plan.scheduler, dict(spec.step), spec.steps, spec.sigmas)
+    return ModelFacts(plan, settings, image, extent)
 
 
 def diagnose_run(facts: ModelFacts) -> list[Diagnosis]:
@@ -81,7 +79,7 @@ def _wasted_low(facts: ModelFacts) -> Finding | None:
         low,
         f"{low} of {count(facts.plan.nfe, 'call')} below σ/α 0.004",
         "Below 0.004 a call moves less than one grey level of 255. These calls are nearly wasted.",
-        f"A larger {facts.acts('sigma_min', 'beta_start')}, or another spacing.",
+        larger("A larger", facts.acts("sigma_min", "beta_start")),
     )
 
 

@@ -159,7 +159,7 @@ def _frames(spec: RunSpec, device: str, plan: Plan | None = None) -> Iterator[Fr
     """Every frame of a run; takes and yields only what pickles."""
     scheduler = build(spec)
     rows = plan.coefficients if plan is not None and not plan.ahead else None
-    _check_levels(scheduler)
+    _check_levels(spec, scheduler)
     owners = generators(spec.seed, spec.samples)
     denoise = denoiser(spec, device)
     x = initial_state(spec, scheduler, owners, device)
@@ -222,29 +222,31 @@ def frame_of(
     )
 
 
-def _check_levels(scheduler: Scheduler) -> None:
+def _check_levels(spec: RunSpec, scheduler: Scheduler) -> None:
     """Refuse levels at which the embedded models do not answer.
 
     Raises:
         SpecError: A level beyond 1e12, where numbers in float32 mean nothing, or below 0.
     """
-    levels = [call.here.sigma for call in scheduler.stages]
-    largest, smallest = max(levels), min(levels)
-    if smallest < 0.0:
-        raise SpecError(
-            "config.shift",
-            f"shift={scheduler.config.get('shift')!r} leads to sigma={smallest:.3g}, and there is "
-            "no noise below 0; choose one closer to 1.",
-        )
-    if largest <= LARGEST_SIGMA:
-        return
+    levels = [call.here for call in scheduler.stages]
+    largest = max(level.sigma for level in levels)
+    smallest = min(min(level.alpha, level.sigma) for level in levels)
+    own = next((name for name in ("sigmas", "timesteps") if getattr(spec, name)), None)
     betas = "trained_betas" if scheduler.config.get("trained_betas") is not None else "beta_end"
-    name = "sigma_max" if scheduler.training is None else betas
-    raise SpecError(
-        f"config.{name}",
-        f"{name}: the noise schedule reaches sigma = {largest:.3g}, and the models answer up to "
-        f"{LARGEST_SIGMA:g}; choose a milder {name}.",
-    )
+    if smallest < 0.0:
+        control, name = (own, own) if own else ("config.shift", "shift")
+        raise SpecError(
+            control,
+            f"{name}: the run asks for a share of {smallest:.3g} of signal or noise, and there is "
+            "none below 0; choose levels inside the path.",
+        )
+    if largest > LARGEST_SIGMA:
+        name = own or ("sigma_max" if scheduler.training is None else betas)
+        raise SpecError(
+            own or f"config.{name}",
+            f"{name}: the noise schedule reaches sigma = {largest:.3g}, and the models answer up to "
+            f"{LARGEST_SIGMA:g}; choose a milder {name}.",
+        )
 
 
 @contextmanager

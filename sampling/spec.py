@@ -28,6 +28,7 @@ MAX_QUERY = 60_000
 NOT_OURS = frozenset(
     {"tensor_format", "timestep_values", "solver_p", "tau_func"}
     | {"use_dynamic_shifting", "time_shift_type"}
+    | {"scale_factors", "upscale_mode"}  # the embedded models know one size
 )
 
 Value = bool | int | float | str | None | tuple[float, ...]

@@ -421,8 +421,8 @@ def asking(answer: Callable[[RunSpec, str], dict[str, Any]]) -> Callable[..., di
         reply = _answer(lambda: answer(spec, device))
         if reply["ok"]:
             return reply
-        ((control, message),) = reply["errors"].items()
-        raise SpecError(control, message)
+        controls, (message, *_) = tuple(reply["errors"]), reply["errors"].values()
+        raise SpecError(controls, message)
 
     return ask
 

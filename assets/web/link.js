@@ -80,22 +80,29 @@ export function unknown(search, hash) {
   return parts;
 }
 
-// The spec without what the server refused; null where the link did not say it.
+// The spec without what the server refused; null where the link did not say it. A refusal may name
+// several settings that do not go together: it ends when the first of them is gone.
 export function mended(spec, errors, base) {
   const next = structuredClone(spec);
-  let changed = false;
-  for (const key of Object.keys(errors)) {
-    const [where, name] = key.split(/\.(.*)/s);
-    if (name !== undefined && name in (next[where] ?? {})) delete next[where][name];
-    else if (key === "scheduler" && next.scheduler !== base.scheduler) Object.assign(next, { scheduler: base.scheduler, config: {} });
-    else if (key === "model" && next.model !== base.model) Object.assign(next, { model: base.model, cond: "", options: {} });
-    else if (key === "cond" && next.cond) next.cond = "";
-    else if (LISTS.includes(key) && next[key]) next[key] = null;
-    else if (WHOLE.includes(key) && next[key] !== base[key]) next[key] = base[key];
-    else return null;
-    changed = true;
+  const ended = new Set();
+  for (const [key, message] of Object.entries(errors)) {
+    if (!ended.has(message) && dropped(next, key, base)) ended.add(message);
   }
-  return changed ? next : null;
+  const messages = Object.values(errors);
+  return messages.length && messages.every((message) => ended.has(message)) ? next : null;
+}
+
+// Take a setting out of a spec; whether it was there.
+function dropped(next, key, base) {
+  const [where, name] = key.split(/\.(.*)/s);
+  if (name !== undefined && name in (next[where] ?? {})) delete next[where][name];
+  else if (key === "scheduler" && next.scheduler !== base.scheduler) Object.assign(next, { scheduler: base.scheduler, config: {} });
+  else if (key === "model" && next.model !== base.model) Object.assign(next, { model: base.model, cond: "", options: {} });
+  else if (key === "cond" && next.cond) next.cond = "";
+  else if (LISTS.includes(key) && next[key]) next[key] = null;
+  else if (WHOLE.includes(key) && next[key] !== base[key]) next[key] = base[key];
+  else return false;
+  return true;
 }
 
 // What is looked at (step, axes), not what is computed: kept in the fragment.

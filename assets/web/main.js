@@ -402,7 +402,7 @@ class Explore {
   #mendLink(errors, meta) {
     const next = meta.first && !this.schedule ? mended(meta.spec, errors, this.schema.default) : null;
     if (!next) return false;
-    this.linkNotes = [...this.linkNotes, ...Object.values(errors)];
+    this.linkNotes = [...this.linkNotes, ...new Set(Object.values(errors))];
     this.chips.setLink(this.linkNotes);
     if (!next.cond) next.cond = this.sidebar.model(next.model).default_class;
     this.spec = next;

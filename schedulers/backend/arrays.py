@@ -67,7 +67,8 @@ def backend_of(x: Array, name: str) -> Backend:
 def host_values(values: Any) -> np.ndarray:
     """Numbers, a list, an array or a tensor as a NumPy array on the host."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        plain = values.detach().cpu()
+        values = (plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy()
     return np.asarray(values)
 
 

@@ -340,7 +340,7 @@ def check_curves(config: Mapping[str, Any], timesteps: Any = None) -> None:
         raise ParameterError(f"only one of {', '.join(used)} can be True.", *used)
     if timesteps is not None and used:
         raise ParameterError(
-            f"timesteps cannot be given together with {used[0]}=True.", "timesteps"
+            f"timesteps cannot be given together with {used[0]}=True.", "timesteps", used[0]
         )
 
 

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 
-class ParameterError(ValueError):
+class _Refusal(Exception):
+    """Words, and names of parameters; both survive pickling."""
+
+    def __init__(self, message: str, *parameters: str) -> None:
+        super().__init__(message, *parameters)
+        self.parameters = parameters
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ParameterError(_Refusal, ValueError):
     """A value that cannot be used.
 
     Attributes:
         parameters: Names of the parameters at fault, the one to change first; both sides of a
-            conflict.
+            conflict. ``str`` of the error is the message alone, which names them too.
     """
 
-    def __init__(self, message: str, *parameters: str) -> None:
-        """Remember the parameters beside the message; both survive pickling."""
-        super().__init__(message, *parameters)
-        self.parameters = parameters
 
-    def __str__(self) -> str:
-        """The message alone, since it names the parameters itself."""
-        return str(self.args[0])
-
-
-class ParameterTypeError(TypeError):
+class ParameterTypeError(_Refusal, TypeError):
     """A value of a wrong type; attributes as for ``ParameterError``."""
-
-    def __init__(self, message: str, *parameters: str) -> None:
-        """Remember the parameters beside the message; both survive pickling."""
-        super().__init__(message, *parameters)
-        self.parameters = parameters
-
-    def __str__(self) -> str:
-        """The message alone, since it names the parameters itself."""
-        return str(self.args[0])

@@ -14,7 +14,7 @@ from .protocol import Array, Backend, Dtype, Generator, Sum, Terms, require_valu
 
 
 class TorchBackend(Backend):
-    """torch tensors, on any device; nothing here reads a device value."""
+    """torch tensors, on any device; see the module."""
 
     def __init__(self) -> None:
         import torch
@@ -125,7 +125,10 @@ class TorchBackend(Backend):
         torch = self.torch
         with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
             made = torch.empty(n, dtype=dtype, device="cpu")
-            room = made.numpy() if type(made) is torch.Tensor else None
+            try:
+                room = made.numpy() if type(made) is torch.Tensor else None
+            except RuntimeError:  # inside torch.func, whose tensors have no memory to write into
+                room = None
             return [(scale, room) for scale in made.unbind()]
 
     def total(self, terms: Sum, arrays: Sequence[Array]) -> Array:

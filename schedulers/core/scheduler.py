@@ -387,8 +387,11 @@ class Scheduler(ConfigMixin):
         """The coefficients of call ``i``, which are known also where no output can be read."""
         try:
             return self._update(i, seen, arguments).row
-        except ValueError:
-            return self._rule.row(self._grid, i, self._past(i, seen), arguments)
+        except ValueError as refusal:
+            try:
+                return self._rule.row(self._grid, i, self._past(i, seen), arguments)
+            except ArithmeticError:
+                raise refusal from None
 
     def effective_order(self, i: int, settings: Mapping[str, Any] | None = None) -> int:
         """The order at which the rule works at call ``i``."""
@@ -686,24 +689,25 @@ class Scheduler(ConfigMixin):
         keeps_eps, remembers = "eps" in rule.keeps, self._reach(arguments) - 1
         bounded = self._bounds_x0
         prepare = partial(backend.prepare_row, dtype, end - i, [])
-        asked = i, seen, arguments, dtype
+        first: Kernel | None = None  # of its own: another thread may clear what all share
         for at in range(i, end):
             key = at, seen, arguments, dtype
-            if at > i and key in kernels:
+            if first is not None and key in kernels:
                 break
             try:
                 update = self._update(at, seen, arguments)
-                kernels[key] = fold(
+                kernel = kernels[key] = fold(
                     update, self._call(at), seen, bounded, keeps_eps, remembers, prepare
                 )
             except (ValueError, ArithmeticError):
-                if at == i:
+                if first is None:
                     raise
                 break  # that call will say so itself, if it is made
+            first = first or kernel
             if seen < remembers:
                 seen += 1
-        kernel: Kernel = kernels[asked]
-        return kernel
+        assert first is not None
+        return first
 
     def _advance(
         self,

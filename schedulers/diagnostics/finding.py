@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..core.level import Level
 from ..core.plan import RunPlan
@@ -31,20 +31,24 @@ class Facts:
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, scheduler: Scheduler, step: Mapping[str, Any] | None = None) -> Self:
+    def of(
+        cls,
+        scheduler: Scheduler,
+        step: Mapping[str, Any] | None = None,
+        sigmas: Sequence[float] | None = None,
+    ) -> Facts:
         """The facts of a scheduler that is laid out.
 
         Args:
             scheduler: After ``set_timesteps``.
             step: Step arguments that differ from their defaults.
+            sigmas: Custom levels that it was laid out along, if there are any.
 
         Raises:
             ValueError: Before ``set_timesteps``, or where no step is defined.
         """
         plan = RunPlan.of(scheduler, step)
-        settings = {entry.name: entry.default for entry in scheduler.parameters()}
-        known = {name: value for name, value in scheduler.config.items() if name in settings}
-        return cls(plan, settings | known | dict(step or {}) | {"steps": plan.steps})
+        return Facts(plan, settings_of(scheduler, step, scheduler.num_inference_steps, sigmas))
 
     @property
     def first(self) -> Level:
@@ -70,10 +74,24 @@ class Facts:
         name, found = type(self.plan.scheduler).__name__, [BY_SLUG[slug] for slug in slugs]
         return any(quirk.concerns(name) and quirk.active(self.settings) for quirk in found)
 
-    def acts(self, *names: str) -> str:
+    def acts(self, *names: str) -> str | None:
         """The first of these parameters that the class has and that has an effect."""
         acting = (n for n in names if n in self.settings and n not in self.inactive)
-        return next(acting, names[-1])
+        return next(acting, None)
+
+
+def settings_of(
+    scheduler: Scheduler,
+    step: Mapping[str, Any] | None,
+    steps: int | None,
+    sigmas: Sequence[float] | None,
+) -> Mapping[str, Any]:
+    """Every parameter with its present value, the number of steps and custom levels."""
+    settings = {entry.name: entry.default for entry in scheduler.parameters()}
+    settings |= {name: value for name, value in scheduler.config.items() if name in settings}
+    if "compat" in settings:  # which a config holds only where it is not the usual
+        settings["compat"] = scheduler.compat
+    return settings | dict(step or {}) | {"steps": steps, "sigmas": sigmas}
 
 
 class Finding(NamedTuple):
@@ -150,14 +168,14 @@ def short(value: float) -> str:
     """A number for reading: three significant digits, ∞ for infinity."""
     if not math.isfinite(value):
         return "∞"
-    if 1000 <= abs(value) < 1e6:
+    if 999.5 <= abs(value) < 1e6:
         return f"{value:.0f}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−")
 
 
 def percent(share: float) -> str:
     """The one way in which shares are written: 12 %, 0.55 %, < 0.01 %."""
-    value = 100.0 * share
+    value = 100.0 * share + 0.0
     if not math.isfinite(value):
         return "∞ %"
     if value != 0.0 and abs(value) < 0.005:

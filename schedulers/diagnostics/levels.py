@@ -38,7 +38,7 @@ def _terminal(facts: Facts) -> Finding | None:
     change: Mapping[str, Any] | None = None
     if facts.meets("edm-one-exponential", "sde-ve-truncated-index"):
         fix, change = 'compat="paper" starts at the highest level.', {"compat": "paper"}
-    elif table is not None and first < top - 0.5 and "timestep_spacing" in facts.settings:
+    elif first < top - 0.5 and facts.acts("timestep_spacing") and _noisy_table(facts):
         why += f" The first call is at t = {short(first)} of {top}."
         fix = 'timestep_spacing="trailing" starts at the last training time.'
         change = {"timestep_spacing": "trailing"}
@@ -51,19 +51,27 @@ def _terminal(facts: Facts) -> Finding | None:
     return Finding(snr, f"starts at SNR {short(snr)}: {kind}", why, fix, change)
 
 
+def _noisy_table(facts: Facts) -> bool:
+    """Whether the last training step passes for pure noise."""
+    table = facts.plan.scheduler.training
+    power = 1.0 if table is None else float(table.alphas_cumprod[-1])
+    return power <= PURE_NOISE_SNR * (1.0 - power)
+
+
 def _outside(facts: Facts) -> Finding | None:
     levels = [level for call in facts.plan.calls for level in (call.here, call.target)]
     alpha, sigma = (min(level[k] for level in levels) for k in (1, 2))
     if alpha >= 0.0 and sigma >= 0.0:
         return None
     share = "noise" if sigma < 0.0 else "signal"
+    given = facts.settings.get("sigmas") is not None or facts.acts("shift") is None
     return Finding(
         min(alpha, sigma),
         f"a level holds less than no {share}",
-        f"The share of {share} falls to {short(min(alpha, sigma))}: float32 rounds the ends of the "
-        "run, and a strong shift enlarges what was rounded. The model is asked for what does not "
-        "exist.",
-        "A shift closer to 1.",
+        f"The share of {share} falls to {short(min(alpha, sigma))}: the model is asked for what "
+        "does not exist."
+        + ("" if given else " float32 rounds the ends, and a strong shift enlarges that."),
+        "Levels from 1 down to 0." if given else "A shift closer to 1.",
     )
 
 
@@ -141,6 +149,11 @@ def wasted(facts: Facts, calls: int) -> bool:
     return calls >= 2 and calls > 0.15 * facts.plan.nfe
 
 
+def larger(change: str, name: str | None) -> str:
+    """What helps: a change of a parameter, if there is one that acts, or of the spacing."""
+    return f"{change} {name}, or another spacing." if name else "Another spacing."
+
+
 def _wasted(facts: Facts) -> Finding | None:
     high = sum(1 for call in facts.plan.calls if call.here.rho > HIGHEST_USEFUL)
     if not wasted(facts, high) or facts.meets("karras-ve-squared"):
@@ -150,7 +163,7 @@ def _wasted(facts: Facts) -> Finding | None:
         f"{high} of {count(facts.plan.nfe, 'call')} above σ/α 80",
         "Above 80 a sample cannot be told from noise, and every model answers with the mean of "
         "its data. These calls are nearly wasted.",
-        f"A smaller {facts.acts('sigma_max', 'beta_end')}, or another spacing.",
+        larger("A smaller", facts.acts("sigma_max", "beta_end")),
     )
 
 
@@ -164,7 +177,7 @@ def _noise_left(facts: Facts) -> Finding | None:
         fix = "End the list of sigmas with 0.", {"sigmas": [*levels, 0.0]}
     elif facts.settings.get("final_sigmas_type") == "sigma_min":
         fix = 'final_sigmas_type="zero".', {"final_sigmas_type": "zero"}
-    elif facts.settings.get("set_alpha_to_one") is False:
+    elif facts.settings.get("set_alpha_to_one") is False and facts.plan.calls[-1].target.t <= 0.0:
         fix = "set_alpha_to_one=True.", {"set_alpha_to_one": True}
     else:
         fix = (
@@ -185,12 +198,14 @@ def _noise_added(facts: Facts) -> Finding | None:
     added = facts.plan.coefficients[-1].noise
     if facts.plan.upward or facts.last.sigma > 0.0 or added <= VISIBLE:
         return None
+    why, fix = "The last step adds noise after its prediction.", "x̂₀ of the last call is clean"
+    if not facts.meets("sde-ve-noise"):
+        return Finding(added, f"noise of {short(added)} on the result", why, f"{fix}.")
     return Finding(
         added,
         f"noise of {short(added)} on the result",
-        "As in diffusers, the last step adds noise after its prediction. Pipelines take "
-        "prev_sample_mean there, which is without it.",
-        'x̂₀ of the last call is clean; compat="paper" adds no noise at the end.',
+        f"{why} So does diffusers; pipelines take prev_sample_mean there, which is without it.",
+        f'{fix}; compat="paper" adds no noise at the end.',
         {"compat": "paper"},
     )
 

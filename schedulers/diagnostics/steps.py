@@ -93,7 +93,8 @@ def _final_order(facts: Facts) -> Finding | None:
         f"order {order} in the last of few steps",
         f"With {count(facts.plan.steps, 'step')} the last one is long, and at this order it "
         "extrapolates: specks and halos may stay.",
-        "lower_order_final=True or euler_at_final=True.",
+        "lower_order_final=True"
+        + (" or euler_at_final=True." if "euler_at_final" in facts.settings else "."),
         {"lower_order_final": True},
     )
 
@@ -134,14 +135,15 @@ def _churn_nothing(facts: Facts) -> Finding | None:
 
 
 def _churn_cap(facts: Facts) -> Finding | None:
-    churn, cap = _churn(facts), CHURN_CAP * facts.plan.steps
+    spans = len(facts.plan.scheduler.sigmas) - 1  # what the rule divides by
+    churn, cap = _churn(facts), CHURN_CAP * spans
     if churn <= cap or not any(row.noise for row in facts.plan.coefficients):
         return None
     return Finding(
         churn,
         f"s_churn beyond its cap of {short(cap)}",
         f"Churn lifts the noise level of each step by the factor 1 + s_churn / "
-        f"{facts.plan.steps}, but at most by √2. A larger s_churn changes nothing.",
+        f"{spans}, but at most by √2. A larger s_churn changes nothing.",
         f"s_churn up to {short(cap)}, or more steps.",
         {"s_churn": math.floor(cap * 100.0) / 100.0},
     )

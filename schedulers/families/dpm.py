@@ -143,7 +143,9 @@ class DpmScheduler(DiscreteScheduler):
         """Custom levels, the final one included."""
         levels, curve = check_sigmas(sigmas), self._chosen_curve
         if curve is not None:
-            raise ParameterError(f"sigmas cannot be given together with {curve}=True.", "sigmas")
+            raise ParameterError(
+                f"sigmas cannot be given together with {curve}=True.", "sigmas", curve
+            )
         if self.config["use_flow_sigmas"] and levels[0] >= 1.0:
             raise ParameterError(
                 f"sigmas start at {levels[0]:g}; those of a flow lie below 1.", "sigmas"

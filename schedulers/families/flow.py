@@ -184,6 +184,11 @@ class ShiftedFlowScheduler(FlowScheduler):
                 f"num_inference_steps={num_inference_steps!r} and custom timesteps or sigmas of "
                 f"{lengths} entries must agree.",
                 "num_inference_steps",
+                *(
+                    name
+                    for name, part in (("sigmas", sigmas), ("timesteps", timesteps))
+                    if part is not None
+                ),
             )
         custom = (None if part is None else tuple(part.tolist()) for part in (times, levels))
         self._use(grids.flow_grid(self._shift_dialect(mu), Request(n, *custom)), device)

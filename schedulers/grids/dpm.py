@@ -141,10 +141,13 @@ def checked(table: NoiseTable, dialect: DpmDialect, grid: Grid, ascends: bool = 
     """The grid, if a step is defined at all of its levels."""
     table.check_levels(grid.sigmas if ascends else grid.sigmas[:-1])
     if dialect.flow and grid.sigmas.max() >= 1.0:
+        cause = "flow_shift" if dialect.curve is None else dialect.curve
+        value = dialect.shift if dialect.curve is None else True
         raise ParameterError(
-            f"use_flow_sigmas=True cannot be combined with {dialect.curve or 'use_flow_sigmas'}="
-            f"True: the curve reaches sigma={grid.sigmas.max():.3g}, and a flow ends at 1.",
+            f"use_flow_sigmas=True cannot be combined with {cause}={value!r}: the run reaches "
+            f"sigma={grid.sigmas.max():.3g}, and a flow ends below 1.",
             "use_flow_sigmas",
+            cause,
         )
     return grid
 
@@ -201,6 +204,7 @@ def usable(dialect: DpmDialect, n: int) -> int:
             f"lambda_min_clipped={dialect.lowest:g} leaves {max(dialect.last, 0)} "
             f"training steps for {n} steps; choose a smaller one.",
             "lambda_min_clipped",
+            "num_inference_steps",
         )
     return dialect.last
 

@@ -99,9 +99,11 @@ def shifted(dialect: FlowDialect, levels: Arrays) -> Arrays:
     high = float(levels[0]) if dialect.curve_high is None else dialect.curve_high
     least = 0.0 if dialect.curve == "use_karras_sigmas" else 5e-324
     if dialect.curve != "use_beta_sigmas" and min(low, high) < least:
-        raise ValueError(
+        raise ParameterError(
             f"{dialect.curve}=True cannot lead from sigma={high:g} to sigma={low:g}: choose "
-            "sigmas above 0."
+            "sigmas above 0.",
+            dialect.curve,
+            "sigmas",
         )
     return np.asarray(spacing.CURVES[dialect.curve](high, low, len(levels)))
 

@@ -205,7 +205,8 @@ class Parameter:
                 raise ParameterError(f"{self.name}[{i}]={number:g} must be an integer.", self.name)
         if self.whole:
             return [int(number) for number in numbers]
-        return value if isinstance(value, (list, np.ndarray)) else numbers.tolist()
+        # A copy: what the caller does with its own list is no matter of ours.
+        return value.copy() if isinstance(value, (list, np.ndarray)) else numbers.tolist()
 
 
 def _empty(value: Any) -> bool:

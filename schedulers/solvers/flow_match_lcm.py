@@ -114,6 +114,7 @@ class FlowMatchLCMScheduler(ShiftedFlowScheduler):
             raise ParameterError(
                 f"scale_factors={list(factors)} must be one fewer than the {steps} steps.",
                 "scale_factors",
+                "num_inference_steps",
             )
         axes = AXES[str(self._upscale_mode)]
         if len(model_output.shape) - 2 not in axes:
@@ -220,6 +221,6 @@ class FlowMatchLCMScheduler(ShiftedFlowScheduler):
     def _inert(cls, values: Mapping[str, Any]) -> dict[str, str]:
         """Without factors nothing is interpolated."""
         unused = super()._inert(values)
-        if not values.get("scale_factors"):
+        if values.get("scale_factors") is None or not len(values["scale_factors"]):
             unused["upscale_mode"] = "scale_factors are not given: no sample grows."
         return unused

@@ -1,5 +1,7 @@
 """Law 5: NumPy and torch agree. Half precision is as good as the format allows."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -171,3 +173,22 @@ def test_model_output_is_exact() -> None:
         scheduler.scale_model_input(x, scheduler.timesteps[top])
         read = scheduler.predict_x0(output, scheduler.timesteps[top], x)
         assert np.allclose(read, x0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["PNDMScheduler", "EulerDiscreteScheduler", "LMSDiscreteScheduler"]
+)
+def test_a_step_can_be_differentiated_forward(name: str) -> None:
+    """Its weights are made inside `torch.func` here, where tensors have no memory to write into."""
+    scheduler = SCHEDULERS[name](beta_end=0.0123)  # an equal grid was made by nobody
+    scheduler.set_timesteps(7)
+    t, x = scheduler.timesteps[3], torch.ones(1, 2, dtype=torch.float64)
+
+    def run(sample: torch.Tensor) -> torch.Tensor:
+        own = copy.copy(scheduler)
+        shown = own.scale_model_input(sample, t)
+        return own.step(shown * 0.5, t, sample, return_dict=False)[0]
+
+    value, slope = torch.func.jvp(run, (x,), (x,))
+    torch.testing.assert_close(value, slope)  # a step is linear in what it is shown
+    torch.testing.assert_close(run(x), value)

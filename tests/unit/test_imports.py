@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # What each room may import of the others.
 ARROWS = {
     "schedulers": set(),
-    "models": set(),
+    "models": {"schedulers"},
     "sampling": {"models", "schedulers"},
     "visualize": {"models", "schedulers", "sampling"},
 }
@@ -51,6 +51,13 @@ def test_no_arrow_points_upward(room: str) -> None:
     for path in found:
         foreign = {name.split(".")[0] for name in imports(path)} & (ROOMS - {room})
         assert foreign <= ARROWS[room], f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def test_models_take_checks_of_the_library_and_nothing_else() -> None:
+    for path in sources("models"):
+        taken = [name for name in imports(path) if name.split(".")[0] == "schedulers"]
+        doors = ("schedulers.backend.checks", "schedulers.backend.errors")
+        assert all(name.startswith(doors) for name in taken), (path, taken)
 
 
 def test_the_library_imports_neither_diffusers_nor_k_diffusion() -> None:
