@@ -83,10 +83,10 @@ def check_choice(name: str, value: Any, choices: Iterable[Any], optional: bool =
         TypeError: It is of another kind than the choices.
         ValueError: It is none of them; the message lists them, or the closest of many.
     """
-    allowed = list(choices)
-    for choice in allowed:  # True is not taken for 1
-        if isinstance(choice, bool) == isinstance(value, bool) and choice == value:
-            return choice
+    allowed, plain = list(choices), scalar(value)
+    for choice in allowed if isinstance(plain, (str, Real)) else ():
+        if isinstance(choice, bool) == isinstance(plain, bool) and choice == plain:
+            return choice  # True is not taken for 1
     words = bool(allowed) and isinstance(allowed[0], str)
     close: list[str] = []
     if words and isinstance(value, str):

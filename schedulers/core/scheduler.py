@@ -204,7 +204,8 @@ class Scheduler(ConfigMixin):
             slug: A quirk of ``facts/quirks.py`` that ``compat`` switches.
 
         Raises:
-            KeyError: ``compat`` switches no quirk of that name.
+            TypeError: The slug is no text.
+            ValueError: ``compat`` switches no quirk of that name.
         """
         return followed(slug, self._settings)
 

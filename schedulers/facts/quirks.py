@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..backend.checks import check_choice
+
 Settings = Mapping[str, Any]
 Applies = Callable[[Settings], bool]
 
@@ -1065,10 +1067,10 @@ def followed(slug: str, settings: Settings) -> bool:
         settings: Parameters with their values; upstream is followed unless ``compat`` is "paper".
 
     Raises:
-        KeyError: ``compat`` switches no quirk of that name.
+        TypeError: The slug is no text.
+        ValueError: ``compat`` switches no quirk of that name.
     """
-    if slug not in SWITCHES:
-        raise KeyError(slug)
+    check_choice("slug", slug, sorted(SWITCHES))
     return bool(settings.get("compat") != "paper")
 
 

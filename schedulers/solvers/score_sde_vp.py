@@ -103,6 +103,7 @@ class ScoreSdeVpScheduler(ScoreSdeScheduler):
             raise ParameterError(
                 f"timestep={shown(value)} (t) is not one of scheduler.timesteps: loop over them.",
                 "timestep",
+                "t",
             )
         # By its bits, counted down from -1.
         return -1 - int(np.float32(value).view(np.int32))

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from schedulers import SCHEDULERS
+from schedulers.backend.errors import ParameterError, ParameterTypeError
 from tests.laws.driver import NAMES, STEPS, SchedulerLike, make, torch_noise
 
 #: Beyond what floats hold, what C integers hold, and what is no number at all.
@@ -59,6 +60,7 @@ def usual(scheduler: SchedulerLike, method: str) -> dict[str, object]:
         values["timesteps"] = times[:2]
     values["broadcast_array"], values["rows"] = x, ()
     values["scale_factors"] = [0.5] * (STEPS - 1)
+    values["slug"] = "trailing-extra"
     values["denoise"] = lambda x, sigma: 0.1 * x
     return values
 
@@ -126,9 +128,10 @@ def test_every_door(name: str) -> None:
             continue
         for parameter in parameters.values():
             for value in wrong_for(method, parameter):
-                with pytest.raises((ValueError, TypeError)) as caught:
+                with pytest.raises((ParameterError, ParameterTypeError)) as caught:
                     ask(name, method, {parameter.name: value})
                 said = str(caught.value)
                 assert re.search(rf"\b{parameter.name}\b", said), (method, value, said)
+                assert parameter.name in caught.value.parameters, (method, value, said)
                 tried += 1
     assert tried > 100

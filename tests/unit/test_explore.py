@@ -279,7 +279,7 @@ def test_whatever_is_asked_is_answered(explorer: Explorer, round_: int) -> None:
         settings = random_settings(dice)
         answer = strict(explorer.schedule(settings))
         if not answer["ok"]:
-            (message,) = answer["errors"].values()
+            (message,) = set(answer["errors"].values())
             assert message, settings
             assert "log says why" not in message, settings
             continue
@@ -288,7 +288,7 @@ def test_whatever_is_asked_is_answered(explorer: Explorer, round_: int) -> None:
             answered += 1
             assert reply["frames"] == reply.get("schedule", answer)["nfe"]
             continue
-        ((control, message),) = reply["errors"].items()
+        control, message = next(iter(reply["errors"].items()))
         assert "log says why" not in message, settings
         # Too large for a drag, or a level at which a model or a prediction has no answer.
         assert "Run live" in message if not answer["live"] else control.startswith("config.")
