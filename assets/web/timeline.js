@@ -222,7 +222,10 @@ export class Timeline {
     this.logButton.disabled = Boolean(QUANTITIES[this.view.y].signed);
     this.logButton.setAttribute("aria-pressed", String(this.isLog(this.view.y)));
     const { x, y } = this.view;
-    const title = `${QUANTITIES[y].name} ${QUANTITIES[x].over ?? `over ${QUANTITIES[x].label}`}`;
+    // One column a call, which is a step only where no step has more of them.
+    const { steps, nfe } = this.schedule;
+    const over = x === "step" && steps !== nfe ? "of every call" : QUANTITIES[x].over;
+    const title = `${QUANTITIES[y].name} ${over ?? `over ${QUANTITIES[x].label}`}`;
     setText(this.title, title);
     this.canvases.chart.setAttribute("aria-label", title);
     this.layout();

@@ -208,6 +208,17 @@ def test_the_title_follows_the_quantity(page: Page, address: str) -> None:
     expect(title).to_have_text("Signal-to-noise ratio over time t")
 
 
+def test_a_call_says_which_step_it_is_part_of(page: Page, address: str) -> None:
+    visit(page, address, "v=1&scheduler=HeunDiscreteScheduler&steps=4&model=mixture-1d")
+    expect(page.locator(".ss-timeline-card h2")).to_have_text("Noise level σ/α of every call")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".ss-explain h2")).to_have_text("What call 2 does")
+    expect(page.locator(".ss-explain")).to_contain_text("step 1, call 2 of 2")
+    page.keyboard.press("End")
+    expect(page.locator(".ss-explain")).to_contain_text("step 4")
+
+
 def test_a_link_keeps_log_sample_and_zoom(page: Page, address: str) -> None:
     visit(page, address, "v=1&steps=16&samples=3&seed=2")
     page.click("[data-action=log]")
