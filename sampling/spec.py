@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from models import MODELS, ModelInfo
 from schedulers import SCHEDULERS
-from schedulers.backend.checks import check_choice, check_number, check_whole, shown
+from schedulers.backend.checks import check_choice, check_number, check_whole, closest, shown
 from schedulers.interface.params import Parameter
 
 __all__ = ["MAX_SAMPLES", "MAX_STEPS", "NOT_OURS", "VERSION", "RunSpec", "SpecError", "Value"]
@@ -161,7 +160,7 @@ class RunSpec:
         known = {field.name for field in fields(cls)}
         for key in settings:
             if key != "v" and key not in known:
-                raise SpecError(_text(key), f"{shown(key)} is no setting.{_hint(key, known)}")
+                raise SpecError(_text(key), f"{shown(key)} is no setting.{closest(key, known)}")
         version = settings.get("v", VERSION)
         if isinstance(version, bool) or version != VERSION:
             raise SpecError("v", f"v must be {VERSION}, got {shown(version)}.")
@@ -283,7 +282,7 @@ def _settings(
     kept: dict[str, dict[str, Value]] = {"init": {}, "step": {}}
     for name, value in pairs:
         if name not in known:
-            hint = " It is for programs." if name in NOT_OURS else _hint(name, known)
+            hint = " It is for programs." if name in NOT_OURS else closest(name, known)
             raise SpecError(f"config.{name}", f"{shown(name)} is no parameter here.{hint}")
         entry = known[name]
         checked = _parameter(entry, value)
@@ -299,7 +298,7 @@ def _options(info: ModelInfo, pairs: object) -> Pairs:
         if name not in known:
             raise SpecError(
                 f"options.{name}",
-                f"{shown(name)} is no option of {info.id}.{_hint(name, known)}",
+                f"{shown(name)} is no option of {info.id}.{closest(name, known)}",
             )
         entry = known[name]
         checked = _checked(f"options.{name}", entry.check, value)
@@ -436,10 +435,3 @@ def _text(value: object) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def _hint(value: object, names: Iterable[str]) -> str:
-    if not isinstance(value, str) or not value:
-        return ""
-    close = difflib.get_close_matches(value[:80], list(names), n=2, cutoff=0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else ""

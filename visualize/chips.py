@@ -123,9 +123,7 @@ def _order(orders: Sequence[int]) -> Chip:
 def _adaptive(plan: Plan) -> Chip:
     """Where the scheduler chooses its steps: how many it took."""
     rejected = len({plan.calls[i].step for i in plan.scheduler.rejected})
-    settings = {entry.name: entry.default for entry in type(plan.scheduler).parameters()}
-    settings |= dict(plan.spec.config + plan.spec.step)
-    relative, absolute = (short(float(settings[name])) for name in ("rtol", "atol"))
+    relative, absolute = (short(float(plan.scheduler.config[name])) for name in ("rtol", "atol"))
     return Chip(
         "adaptive",
         f"{plan.steps} steps if none is rejected"

@@ -67,6 +67,14 @@ def check_number(
     return number
 
 
+def closest(value: Any, names: Iterable[str]) -> str:
+    """What to add to a message about an unknown name: the names that it may be a slip of."""
+    if not isinstance(value, str):
+        return ""
+    close = difflib.get_close_matches(value[:80], list(names), n=2, cutoff=0.5)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
 def check_choice(name: str, value: Any, choices: Iterable[Any], optional: bool = False) -> Any:
     """One of a few words or numbers.
 
@@ -88,14 +96,11 @@ def check_choice(name: str, value: Any, choices: Iterable[Any], optional: bool =
         if isinstance(choice, bool) == isinstance(plain, bool) and choice == plain:
             return choice  # True is not taken for 1
     words = bool(allowed) and isinstance(allowed[0], str)
-    close: list[str] = []
-    if words and isinstance(value, str):
-        close = difflib.get_close_matches(value[:80], allowed, n=2, cutoff=0.5)
+    hint = closest(value, allowed) if words else ""
     if len(allowed) <= MOST_LISTED:
         listed = ", ".join(map(repr, allowed)) + (" or None" if optional else "")
     else:
         listed = f"{len(allowed)} names"
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
     kind = ParameterError if isinstance(value, str) == words else ParameterTypeError
     raise kind(f"{name}={shown(value)} must be one of {listed}.{hint}", name)
 

@@ -104,8 +104,8 @@ class Scheduler(ConfigMixin):
     in_diffusers: ClassVar[bool] = True
     #: Parameters of the constructor of which none may be below the number of steps.
     bounds_steps: ClassVar[tuple[str, ...]] = ()
-    #: Whether any numbers are taken for custom levels, and calls past the end, as upstream takes
-    #: them; not under ``compat="paper"``.
+    #: Whether a class of flows takes any numbers for custom levels, as upstream does; not under
+    #: ``compat="paper"``.
     lenient: ClassVar[bool] = False
     #: Whether a run goes from a clean sample up to noise.
     ascends: ClassVar[bool] = False
